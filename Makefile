@@ -1,0 +1,39 @@
+# Two commands are for everyone: `make demo` and `make test`. Both make their environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := $(shell find kernels -name '*.h' -o -name '*.cc' -o -name 'CMakeLists.txt')
+
+.PHONY: demo test lint types bench bench-kernels clean
+
+demo: $(READY)  ## quantize the bundled model to a three-rung ladder in ./out
+	$(BIN)/ggufactory quantize tests/data/tinylm --to out --ladder Q8_0,Q6_K,Q4_K_M \
+		--imatrix tests/data/imatrix/tinylm-bf16.imatrix.gguf
+
+test: lint types  ## everything that must pass
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+bench: $(READY) bench-kernels  ## verify, time, and write dated records under ops/benchmarks/
+	$(BIN)/python ops/benchmarks/ladder.py
+
+bench-kernels: $(READY)
+	$(BIN)/python ops/benchmarks/kernels.py
+
+# The constraints pin every release that the tests were run with; the build backend comes first, so
+# that the kernels are compiled in place and rebuilt when their sources change.
+$(READY): pyproject.toml constraints.txt $(SOURCES)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt scikit-build-core nanobind cmake ninja
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build out

@@ -1,0 +1,81 @@
+"""The error classes. Each carries the exit code that `ggufactory` ends with when it reaches the user.
+
+A message is one line that says what is wrong and where, what was wanted and what was found; `fix`
+says what to do about it. Bad input never shows a traceback: `cli.main` prints `str(error)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class GgufactoryError(Exception):
+    """Base of every error that is meant for the user. Exit code 1 unless a subclass says otherwise."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.fix}" if self.fix else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders (a worker raises, the driver reports), and exceptions with
+        # keyword-only arguments do not survive the default pickling.
+        return (_rebuild, (type(self), self.__dict__.copy()))
+
+
+def _rebuild(kind: type[GgufactoryError], state: dict[str, object]) -> GgufactoryError:
+    error = kind.__new__(kind)
+    error.__dict__.update(state)
+    error.args = (state["message"],)
+    return error
+
+
+class InputError(GgufactoryError):
+    """The input or the request is wrong; running it again will not help. Exit code 2."""
+
+    exit_code = 2
+
+
+class PlanError(InputError):
+    """Everything that keeps a plan from being made, found together. Exit code 2."""
+
+    def __init__(self, faults: Sequence[str], *, fix: str = "") -> None:
+        self.faults = tuple(faults)
+        if len(self.faults) == 1:
+            message = self.faults[0]
+        else:
+            message = f"{len(self.faults)} faults in the request:\n" + "\n".join(f"  - {f}" for f in self.faults)
+        super().__init__(message, fix=fix)
+
+
+class SourceChangedError(InputError):
+    """A source object is no longer the one that the plan was made from. Exit code 2."""
+
+
+class IncompleteError(GgufactoryError):
+    """The job ended with failed spans; the same command resumes it. Exit code 3."""
+
+    exit_code = 3
+
+
+class UnavailableError(GgufactoryError):
+    """The store or the cluster cannot be reached, or cannot take more. Exit code 4."""
+
+    exit_code = 4
+
+
+class TransientStoreError(UnavailableError):
+    """A store call failed in a way that may pass; the span is retried on any worker. Exit code 4."""
+
+
+class UploadGoneError(GgufactoryError):
+    """The upload that a part belongs to was completed or aborted by someone else.
+
+    Not a failure by itself: another run of the same plan may have finished the file. The driver
+    looks at the store and decides.
+    """
