@@ -1,0 +1,48 @@
+"""What a worker needs to make one span.
+
+It holds the span once, as the rows of the converter's file; it makes the parts in rung order, with
+at most `UPLOADS_IN_FLIGHT` finished ones still on their way; and it keeps a packed piece for as long
+as a later rung uses the same type again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+UPLOADS_IN_FLIGHT = 2
+READERS = 4
+TILE_BYTES = 8 << 20
+"""What one reader fetches, converts and reorders at a time."""
+
+WORKER_BASE_BYTES = 320 << 20
+"""A worker process before its first span: interpreter, Ray, boto3, the kernels."""
+
+_COPIES_OF_A_TILE = 3
+"""As fetched, reordered, converted."""
+
+
+@dataclass(frozen=True, slots=True)
+class PieceBytes:
+    """One piece: its bytes as held, and on each rung its type and packed bytes."""
+
+    held: int
+    held_type: str
+    packed: tuple[tuple[str, int], ...]
+
+
+def span_bytes(pieces: Sequence[PieceBytes], parts: Sequence[int]) -> int:
+    """Upper bound of what one span needs at once; `parts` are its part sizes, header included."""
+    held = sum(p.held for p in pieces)
+    reading = READERS * _COPIES_OF_A_TILE * TILE_BYTES
+    window = UPLOADS_IN_FLIGHT + 1
+    in_flight = max((sum(parts[i : i + window]) for i in range(len(parts))), default=0)
+    return held + reading + in_flight + sum(_kept(p) for p in pieces)
+
+
+def _kept(piece: PieceBytes) -> int:
+    """Packed once, used on several rungs: kept between them."""
+    uses = Counter(kind for kind, _ in piece.packed)
+    sizes = dict(piece.packed)
+    return sum(sizes[kind] for kind, n in uses.items() if n > 1 and kind != piece.held_type)
