@@ -100,11 +100,12 @@ def test_all_faults_together(checkpoint: Checkpoint, model: Model) -> None:
     with pytest.raises(PlanError) as caught:
         _plan(checkpoint, model, ["Q8_0", "q8_0", "Q9_X", "IQ2_XS"])
     message = str(caught.value)
-    assert "4 faults" in message
+    assert "6 faults" in message
     assert "rung Q8_0 is named twice" in message
     assert "unknown rung 'Q9_X'" in message
     assert "Known: F32, F16" in message
-    assert "rung IQ2_XS needs IQ2_XS for" in message
+    for kind in ("IQ2_XS", "Q2_K", "Q5_K"):
+        assert f"rung IQ2_XS needs {kind} for" in message
     assert "rung IQ2_XS needs an importance matrix (--imatrix) for" in message
 
 

@@ -1,0 +1,111 @@
+"""An importance matrix as llama-quantize understands it: read from a file, checked, divided by its counts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from ggufactory.calibrate.imatrix_gguf import parse_gguf
+from ggufactory.calibrate.imatrix_legacy import parse_legacy
+from ggufactory.calibrate.sums import ActivationSums
+from ggufactory.container.header import MAGIC
+from ggufactory.errors import InputError
+from ggufactory.storage import open_store
+
+MAX_FILE_BYTES = 8 << 30
+"""Matrices of the largest published mixtures of experts take 1 to 2 GB."""
+_READ_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class ImportanceMatrix:
+    """Per tensor, the mean squared activation of each input column: what quantizers weigh errors by.
+
+    For the header that llama-quantize writes (tools/quantize/quantize.cpp): `quantize.imatrix.file` is
+    `file`; `.dataset` is the first of `datasets` and absent without one; `.entries_count` is the number
+    of `entries`; `.chunks_count` is `chunk_count` and absent when that is 0. It cuts the strings at 127
+    bytes and writes the numbers as UINT32.
+    """
+
+    file: str
+    """The file's base name."""
+    sha256: str
+    """Of the whole file, in hexadecimal."""
+    datasets: tuple[str | bytes, ...]
+    """Names of the calibration texts; bytes where they are not UTF-8."""
+    chunk_count: int
+    entries: Mapping[str, npt.NDArray[np.float32]]
+    """Tensor name -> values [matrices, columns], finite and not negative; sorted by name.
+
+    A file keeps one row for each count that it keeps. Legacy files, and tensors of several matrices
+    that are not routed, have one count: all matrices lie in one row. `for_tensor` gives the right shape.
+    """
+    unseen: Mapping[str, tuple[int, ...]]
+    """Tensor name -> the matrices (experts) that the calibration text never reached; their values are 1."""
+
+    def for_tensor(self, name: str, matrices: int, columns: int) -> npt.NDArray[np.float32] | None:
+        """The values of a tensor of that many matrices and columns as [matrices, columns]; None when there
+        is no entry for it. InputError when the entry is of another size."""
+        values = self.entries.get(name)
+        if values is None:
+            return None
+        if values.size != matrices * columns:
+            raise InputError(
+                f"{self.file}: the entry {name} has {values.size:,} values, but the tensor needs "
+                f"{matrices * columns:,} ({matrices} x {columns})",
+                fix="The importance matrix was made for another model",
+            )
+        return values.reshape(matrices, columns)
+
+
+def read_importance_matrix(uri: str) -> ImportanceMatrix:
+    """Read a file that llama-imatrix wrote, GGUF or legacy (.dat), local or `s3://bucket/key`.
+
+    InputError, naming the entry, for a file that is damaged or holds values that cannot be used.
+    """
+    name, data = _read_whole(uri)
+    parsed = parse_gguf(data, name) if data[: len(MAGIC)] == MAGIC else parse_legacy(data, name)
+    divided = {entry: _divide(sums) for entry, sums in sorted(parsed.entries.items())}
+    unseen = {entry: _unseen(sums) for entry, sums in sorted(parsed.entries.items())}
+    return ImportanceMatrix(
+        file=name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        datasets=parsed.datasets,
+        chunk_count=parsed.chunk_count,
+        entries=MappingProxyType(divided),
+        unseen=MappingProxyType({entry: matrices for entry, matrices in unseen.items() if matrices}),
+    )
+
+
+def _read_whole(uri: str) -> tuple[str, bytearray]:
+    folder, _, name = uri.rpartition("/")
+    store = open_store(folder or ("/" if uri.startswith("/") else "."))
+    info = store.stat(name)
+    if info is None:
+        raise InputError(f"there is no importance matrix file {uri}")
+    if info.size > MAX_FILE_BYTES:
+        raise InputError(f"{uri} is {info.size:,} bytes long; importance matrix files have at most {MAX_FILE_BYTES:,}")
+    data = bytearray(info.size)
+    for start in range(0, info.size, _READ_BYTES):
+        store.read_into(name, start, memoryview(data)[start : start + _READ_BYTES], etag=info.etag)
+    return name, data
+
+
+def _divide(sums: ActivationSums) -> npt.NDArray[np.float32]:
+    """load_imatrix of tools/quantize/quantize.cpp: single precision; a matrix without activations gets ones
+    in a GGUF file, and in a legacy file (which holds ones already) is left as it is."""
+    counts = sums.counts.astype(np.float32)[:, np.newaxis]
+    values = np.divide(sums.sums, np.where(counts > 0, counts, 1), dtype=np.float32)
+    if sums.zero_count_is_unseen:
+        values[sums.counts == 0] = 1
+    values.flags.writeable = False
+    return values
+
+
+def _unseen(sums: ActivationSums) -> tuple[int, ...]:
+    return tuple(int(k) for k in np.flatnonzero(sums.counts == 0)) if sums.zero_count_is_unseen else ()
