@@ -1,0 +1,154 @@
+"""The uploads of one plan: begun once, found again by every later run of the same plan.
+
+The store is the ledger. What is done is what the store lists: finished objects that carry a file's
+identity, and parts of unfinished ones. The only other state is one create-only object per plan that
+names the upload ids, so that two runs of a plan share its uploads and two plans never do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from ggufactory.errors import InputError, UnavailableError, UploadGoneError
+from ggufactory.plan.plan import FilePlan, Plan
+from ggufactory.plan.progress import Progress
+from ggufactory.storage.protocol import ObjectInfo, Part, Store, Upload
+
+STATE_FOLDER = ".ggufactory-jobs"
+IDENTITY = "ggufactory-identity"
+"""Metadata key of a finished object: `FilePlan.identity`."""
+
+_STATE_LIMIT = 4 << 20
+_ATTEMPTS = 5
+
+
+def state_name(plan: Plan) -> str:
+    return f"{STATE_FOLDER}/{plan.fingerprint[:32]}.json"
+
+
+def finished_object(store: Store, file: FilePlan) -> ObjectInfo | None:
+    """The object under the file's name, if it is this very file."""
+    info = store.stat(file.name)
+    if info and info.size == file.size and info.metadata.get(IDENTITY) == file.identity:
+        return info
+    return None
+
+
+def begin(store: Store, plan: Plan) -> Progress:
+    """Find or begin the upload of every file that is not finished.
+
+    Safe to call from several runs at once: the create-only state object decides whose uploads count,
+    and the others drop theirs.
+    """
+    for _ in range(_ATTEMPTS):
+        progress = Progress()
+        for name, file in plan.files.items():
+            if done := finished_object(store, file):
+                progress.finished[name] = done
+        if len(progress.finished) == len(plan.files):
+            return progress
+        store.check_writable()
+        if _join(store, plan, progress):
+            return progress
+    raise UnavailableError(
+        f"{store.uri}: other runs of this plan keep replacing {state_name(plan)}",
+        fix="Wait for them to end, or start this one again",
+    )
+
+
+def complete(store: Store, file: FilePlan, progress: Progress) -> ObjectInfo:
+    """Make a file whose parts are all stored visible. Raises UploadGoneError when it is lost."""
+    upload = progress.uploads[file.name]
+    parts = [progress.parts[file.name][number] for number in range(1, file.parts + 1)]
+    try:
+        return store.complete(upload, parts)
+    except UploadGoneError:
+        # Another run of the plan may have completed it in the meantime.
+        if done := finished_object(store, file):
+            return done
+        raise
+
+
+def end(store: Store, plan: Plan) -> None:
+    """Remove the state of a plan whose files are all finished."""
+    store.delete(state_name(plan))
+
+
+def abandon(store: Store, plan: Plan, progress: Progress) -> None:
+    """Drop the uploads of a plan that can never finish, so that nothing is left behind."""
+    for upload in progress.uploads.values():
+        store.abort(upload)
+    store.delete(state_name(plan))
+
+
+def _join(store: Store, plan: Plan, progress: Progress) -> bool:
+    """Share the plan's recorded uploads, adding those that are missing. False: look again."""
+    found = store.read(state_name(plan), limit=_STATE_LIMIT)
+    recorded = _parse_state(found[0], plan, store) if found else {}
+    added: dict[str, Upload] = {}
+    try:
+        for name, file in plan.files.items():
+            if name in progress.finished or _resume(store, file, recorded.get(name), progress):
+                continue
+            if name in recorded and finished_object(store, file):
+                raise _LookAgainError
+            added[name] = store.create_upload(name, file.size, {IDENTITY: file.identity})
+            progress.uploads[name], progress.parts[name] = added[name], {}
+        if added:
+            _record(store, plan, recorded, added, found[1].etag if found else None)
+    except BaseException as error:
+        for upload in added.values():
+            store.abort(upload)
+        if isinstance(error, _LookAgainError):
+            return False
+        raise
+    # A run that finished between our first look and our state object has removed its own state.
+    if any(finished_object(store, plan.files[name]) for name in added):
+        abandon(store, plan, progress)
+        return False
+    return True
+
+
+class _LookAgainError(Exception):
+    """Another run of the plan was faster: what we have seen of the store is old."""
+
+
+def _resume(store: Store, file: FilePlan, upload_id: str | None, progress: Progress) -> bool:
+    """Go on with a recorded upload, unless there is none or it is gone."""
+    if upload_id is None:
+        return False
+    upload = Upload(file.name, upload_id, file.size)
+    try:
+        stored = store.list_parts(upload)
+    except UploadGoneError:
+        return False
+    progress.uploads[file.name], progress.parts[file.name] = upload, _usable(stored, file)
+    return True
+
+
+def _record(
+    store: Store, plan: Plan, recorded: Mapping[str, str], added: Mapping[str, Upload], tag: str | None
+) -> None:
+    """Make our uploads the plan's, unless another run has recorded its own in the meantime."""
+    uploads = {**recorded, **{name: upload.id for name, upload in added.items()}}
+    data = json.dumps({"fingerprint": plan.fingerprint, "uploads": uploads}, indent=1).encode()
+    if store.put(state_name(plan), data, create_only=tag is None, if_match=tag) is None:
+        raise _LookAgainError
+
+
+def _usable(parts: Mapping[int, Part], file: FilePlan) -> dict[int, Part]:
+    """The parts whose size is the planned one; any other must be made again."""
+    planned = {i + 1: b - a for i, (a, b) in enumerate(zip(file.part_offsets, file.part_offsets[1:], strict=False))}
+    return {number: part for number, part in parts.items() if planned.get(number) == part.size}
+
+
+def _parse_state(data: bytes, plan: Plan, store: Store) -> dict[str, str]:
+    try:
+        state = json.loads(data)
+        uploads = state["uploads"]
+        if state["fingerprint"] == plan.fingerprint and all(isinstance(i, str) for i in uploads.values()):
+            return dict(uploads)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise InputError(f"{store.uri}: {state_name(plan)} is not the state of this plan", fix="Delete it and start again")

@@ -1,0 +1,52 @@
+"""The texts of `ggufactory --help`."""
+
+ABOUT = """\
+Turn one checkpoint into a ladder of GGUF files, on a Ray cluster or on this machine, in a folder or
+on S3. Every file is byte-identical to what llama.cpp's convert_hf_to_gguf.py and llama-quantize make.
+
+  ggufactory inspect ./Llama-3.1-8B-Instruct
+  ggufactory plan ./Llama-3.1-8B-Instruct --ladder Q8_0,Q6_K,Q4_K_M
+  ggufactory quantize ./Llama-3.1-8B-Instruct --to ./out --ladder Q8_0,Q6_K,Q4_K_M --imatrix imatrix.gguf
+  ggufactory verify ./out
+"""
+
+QUANTIZE = """\
+Make the files of a ladder: TARGET/NAME-RUNG.gguf for each rung, and TARGET/manifest.json, written last.
+
+A file appears whole or not at all. Kill the job at any moment and start the same command again: it
+makes only what is not there yet. S3 is configured the usual way: AWS_ENDPOINT_URL_S3 for a server of
+your own, and credentials from the environment, ~/.aws or the instance.
+
+  ggufactory quantize ./model --to ./out --ladder Q8_0,Q4_K_M
+  ggufactory quantize s3://models/llama --to s3://gguf/llama --ladder Q4_K_M --imatrix imatrix.gguf
+  ggufactory quantize --job job.yaml --ray-address auto
+
+A job file holds the same fields as the flags:
+
+  source: s3://models/Llama-3.1-8B-Instruct
+  to: s3://gguf/llama-3.1-8b
+  ladder: [Q8_0, Q6_K, Q4_K_M]
+  imatrix: imatrix.gguf
+"""
+
+PLAN = """\
+Say what `quantize` would do, without reading a weight or writing a byte: types, exact file sizes,
+parts, memory of a worker, and everything that is wrong with the request. With --to, parts follow the
+limits of that target; the S3 limits are 10,000 parts of at least 5 MiB.
+"""
+
+VERIFY = """\
+Read every artifact of a target back and compare it with manifest.json: size, CRC-32 and SHA-256.
+"""
+
+INSPECT = """\
+Summarize a checkpoint or a GGUF file by its headers: architecture, tensors, types, sizes, metadata.
+"""
+
+EXIT_CODES = """\
+exit codes:
+  0  done, or nothing to do           4  the store or the cluster cannot be reached, or is full
+  1  unexpected                       130, 143  stopped by a signal; the same command resumes
+  2  the input or the request is wrong
+  3  some spans failed; the same command resumes
+"""

@@ -1,0 +1,74 @@
+"""What a worker is told: its own span and nothing else. Plain data, a few kilobytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ggufactory.architectures.model import RowMap, SourceRows
+from ggufactory.storage.protocol import Part, Upload
+
+
+@dataclass(frozen=True, slots=True)
+class PieceWork:
+    """Rows [start, stop) of one output tensor, and all that is needed to make them."""
+
+    tensor: str
+    columns: int
+    start: int
+    stop: int
+    rows_per_matrix: int
+    converted_type: str
+    sources: tuple[SourceRows, ...]
+    row_map: RowMap | None
+    values: bytes | None
+    padded: bool
+    """The piece ends its tensor: each file's alignment is filled up with zeros after it."""
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class PartWork:
+    """This span's part of one rung's file. `types`: by piece."""
+
+    rung: str
+    upload: Upload
+    number: int
+    offset: int
+    size: int
+    header_bytes: int
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpanWork:
+    """One span: read once, made for every file in `parts`."""
+
+    index: int
+    source: str
+    target: str
+    etags: Mapping[str, str]
+    """Of each source file that is read."""
+    pieces: tuple[PieceWork, ...]
+    parts: tuple[PartWork, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpanReceipt:
+    """What a finished span reports."""
+
+    index: int
+    parts: tuple[tuple[str, Part], ...]
+    """By file name."""
+    bytes_read: int
+    bytes_written: int
+    quantizations: int
+    """Distinct (piece, type) pairs that were packed: each exactly once."""
+    peak_rss: int
+    """Highest resident memory of the worker process so far, in bytes."""
+    seconds: float
+    cpu_seconds: float
+    """Of all threads of the worker while it made the span."""

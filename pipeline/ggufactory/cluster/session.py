@@ -1,0 +1,78 @@
+"""A Ray to run on: one that is there, or an embedded one that lives as long as the job."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from ggufactory.errors import UnavailableError
+
+_OBJECT_STORE_BYTES = 256 << 20
+"""An embedded Ray's: it carries headers and importance, never weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """`embedded`: the machine is all there is, so what does not fit now never will."""
+
+    embedded: bool
+
+    def nodes(self) -> list[dict[str, float]]:
+        """The resources of every node that is alive."""
+        return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+    def fits(self, cpus: float, memory: int) -> bool:
+        """Whether any node could ever run a task of this size."""
+        return any(n.get("CPU", 0) >= cpus and n.get("memory", 0) >= memory for n in self.nodes())
+
+    def describe_nodes(self) -> str:
+        """For messages: what the cluster offers."""
+        shown = [f"{n.get('CPU', 0):g} CPUs and {n.get('memory', 0) / 1e9:.1f} GB" for n in self.nodes()]
+        return ", ".join(shown) or "no node"
+
+
+@contextmanager
+def open_session(address: str | None, workers: int | None, shared_bytes: int) -> Iterator[Session]:
+    """Join the Ray at `address` (or of the surrounding `ray job submit`), else start one on this machine.
+
+    `workers`: how many spans an embedded Ray runs at once (None: one per core); `shared_bytes`: what
+    the job puts into the object store. UnavailableError when the cluster cannot be reached.
+    """
+    if ray.is_initialized():
+        yield Session(embedded=False)
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray takes SIGTERM for itself and dies of it; the job has to end in order, with its own exit code.
+    handler = signal.getsignal(signal.SIGTERM)
+    joined = address or os.environ.get("RAY_ADDRESS")
+    try:
+        if joined:
+            ray.init(address=joined, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init(
+                num_cpus=workers or os.cpu_count() or 1,
+                object_store_memory=_OBJECT_STORE_BYTES + 2 * shared_bytes,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = f"Ray at {joined}" if joined else "an embedded Ray"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnavailableError(
+            f"{where} cannot be reached: {reason}",
+            fix="Check --ray-address and that the cluster runs the same Ray" if joined else "",
+        ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+    try:
+        yield Session(embedded=not joined)
+    finally:
+        ray.shutdown()

@@ -1,0 +1,116 @@
+"""Reading a span: source ranges become the rows of the converter's file, tile by tile.
+
+A tile is a run of rows of one piece. Tiles are fetched by a few threads in file order, reordered
+where the architecture asks for it, and rounded to the converted type; whoever quantizes waits only
+for the tiles that it is about to use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+
+import ggufactory_kernels as gk
+from ggufactory.architectures.model import SourceRows
+from ggufactory.cluster.descriptor import PieceWork
+from ggufactory.errors import InputError
+from ggufactory.plan.memory import READERS, TILE_BYTES
+from ggufactory.storage.protocol import Store
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Rows [start, stop) of piece number `piece`, counted from the piece's first row."""
+
+    piece: int
+    start: int
+    stop: int
+
+
+class SpanReader:
+    """The span's rows in memory, filled in the background. Use as a context manager."""
+
+    def __init__(self, store: Store, etags: Mapping[str, str], pieces: tuple[PieceWork, ...]) -> None:
+        self._store = store
+        self._etags = etags
+        self._pieces = pieces
+        self.bytes_read = 0
+        self.held = [
+            np.empty((p.rows, gk.TENSOR_TYPES[p.converted_type].row_bytes(p.columns)), np.uint8) for p in pieces
+        ]
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="read")
+        self._tiles = list(_tiles(pieces))
+        self._reads: list[Future[int]] = [self._pool.submit(self._read_tile, tile) for tile in self._tiles]
+
+    def __enter__(self) -> SpanReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def tiles(self, piece: int) -> Iterator[Tile]:
+        """The piece's tiles in order, each once its rows are there."""
+        for tile, read in zip(self._tiles, self._reads, strict=True):
+            if tile.piece == piece:
+                read.result()
+                yield tile
+
+    def finish(self) -> int:
+        """Wait for everything; the bytes that were fetched."""
+        return sum(read.result() for read in self._reads)
+
+    def _read_tile(self, tile: Tile) -> int:
+        piece = self._pieces[tile.piece]
+        out = self.held[tile.piece][tile.start : tile.stop]
+        if piece.values is not None:
+            held = np.frombuffer(piece.values, np.uint8).reshape(-1, out.shape[1])
+            out[:] = held[piece.start + tile.start : piece.start + tile.stop]
+            return 0
+        start, stop = piece.start + tile.start, piece.start + tile.stop
+        if piece.row_map is None:
+            return self._read_rows(piece, start, stop, out)
+        rows = piece.row_map.source_rows(start, stop)
+        first, last = int(rows.min()), int(rows.max()) + 1
+        covered = np.empty((last - first, out.shape[1]), np.uint8)
+        fetched = self._read_rows(piece, first, last, covered)
+        np.take(covered, rows - first, axis=0, out=out)
+        return fetched
+
+    def _read_rows(self, piece: PieceWork, start: int, stop: int, out: Bytes) -> int:
+        """Rows [start, stop) of the stacked sources into `out`, in the converted type."""
+        fetched = 0
+        firsts = accumulate((s.rows for s in piece.sources), initial=0)
+        for source, first in zip(piece.sources, firsts, strict=False):
+            begin, end = max(start, first), min(stop, first + source.rows)
+            if begin < end:
+                fetched += self._read_source(
+                    source, begin - first, end - first, piece, out[begin - start : end - start]
+                )
+        return fetched
+
+    def _read_source(self, source: SourceRows, start: int, stop: int, piece: PieceWork, out: Bytes) -> int:
+        row_bytes = gk.TENSOR_TYPES[source.dtype].row_bytes(source.columns)
+        same = source.dtype == piece.converted_type
+        fetched = out if same else np.empty((stop - start, row_bytes), np.uint8)
+        offset = source.offset + start * row_bytes
+        self._store.read_into(source.file, offset, fetched.reshape(-1).data, etag=self._etags[source.file])
+        if not same:
+            try:
+                gk.quantize_into(fetched, source.dtype, piece.converted_type, source.columns, out)
+            except ValueError as error:
+                raise InputError(f"{source.file}: tensor {source.tensor}, rows {start} to {stop}: {error}") from error
+        return fetched.nbytes
+
+
+def _tiles(pieces: tuple[PieceWork, ...]) -> Iterator[Tile]:
+    for number, piece in enumerate(pieces):
+        step = max(TILE_BYTES // gk.TENSOR_TYPES["F32"].row_bytes(piece.columns), 1)
+        for start in range(0, piece.rows, step):
+            yield Tile(number, start, min(start + step, piece.rows))

@@ -1,0 +1,164 @@
+"""The work of one span: read once, make every rung's part, upload each while the next is made.
+
+Nothing here knows Ray: the same function runs in a test, in a thread, or as a task on a cluster.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+import ggufactory_kernels as gk
+from ggufactory.cluster.descriptor import PartWork, PieceWork, SpanReceipt, SpanWork
+from ggufactory.cluster.span_reader import Bytes, SpanReader, Tile
+from ggufactory.errors import InputError
+from ggufactory.plan.memory import UPLOADS_IN_FLIGHT
+from ggufactory.storage import open_store
+from ggufactory.storage.protocol import Part, Store
+
+Importance = npt.NDArray[np.float32]
+
+
+def make_span(
+    work: SpanWork,
+    headers: Mapping[str, bytes],
+    importance: Mapping[str, Importance],
+    *,
+    threads: int = 1,
+) -> SpanReceipt:
+    """Make and store every part of `work`.
+
+    `headers`: by file name, for the parts that begin a file; `importance`: by tensor name, float32
+    [matrices, columns], for the tensors that have one. Safe to repeat. Raises what the stores raise,
+    and InputError for weights that cannot be quantized.
+    """
+    began, cpu_began = time.monotonic(), time.process_time()
+    with (
+        SpanReader(open_store(work.source), work.etags, work.pieces) as reader,
+        _Uploads(open_store(work.target)) as uploads,
+    ):
+        packer = _Packer(work, reader, importance, threads)
+        for number, part in enumerate(work.parts):
+            uploads.wait_for_room()
+            data = packer.part(number, headers.get(part.upload.name, b""))
+            uploads.start(part, data)
+            del data
+        stored = uploads.finish()
+        fetched = reader.finish()
+    return SpanReceipt(
+        index=work.index,
+        parts=tuple((p.upload.name, part) for p, part in zip(work.parts, stored, strict=True)),
+        bytes_read=fetched,
+        bytes_written=sum(p.size for p in work.parts),
+        quantizations=packer.quantizations,
+        peak_rss=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        seconds=time.monotonic() - began,
+        cpu_seconds=time.process_time() - cpu_began,
+    )
+
+
+class _Uploads:
+    """At most `UPLOADS_IN_FLIGHT` parts on their way; the memory bound of the plan rests on it."""
+
+    def __init__(self, target: Store) -> None:
+        self._target = target
+        self._pool = ThreadPoolExecutor(UPLOADS_IN_FLIGHT, thread_name_prefix="upload")
+        self._sent: list[Future[Part]] = []
+
+    def __enter__(self) -> _Uploads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def wait_for_room(self) -> None:
+        """Until only `UPLOADS_IN_FLIGHT` parts are on their way. Raises what an upload raised."""
+        if len(self._sent) > UPLOADS_IN_FLIGHT:
+            self._sent[-UPLOADS_IN_FLIGHT - 1].result()
+
+    def start(self, part: PartWork, data: Bytes) -> None:
+        assert data.nbytes == part.size
+        upload = self._target.upload_part
+        self._sent.append(self._pool.submit(upload, part.upload, part.number, part.offset, data.data))
+
+    def finish(self) -> list[Part]:
+        return [sent.result() for sent in self._sent]
+
+
+class _Packer:
+    """Fills the parts of a span, packing each (piece, type) once."""
+
+    def __init__(self, work: SpanWork, reader: SpanReader, importance: Mapping[str, Importance], threads: int) -> None:
+        self._work = work
+        self._reader = reader
+        self._importance = importance
+        self._threads = threads
+        self._uses = Counter((i, kind) for part in work.parts for i, kind in enumerate(part.types))
+        self._kept: dict[tuple[int, str], Bytes] = {}
+        self.quantizations = 0
+
+    def part(self, number: int, header: bytes) -> Bytes:
+        """The bytes of part `number`, which begins with `header` where it begins its file."""
+        part = self._work.parts[number]
+        assert len(header) == part.header_bytes
+        data = np.empty(part.size, np.uint8)
+        data[: len(header)] = np.frombuffer(header, np.uint8)
+        at = len(header)
+        for index, (piece, kind) in enumerate(zip(self._work.pieces, part.types, strict=True)):
+            row_bytes = gk.TENSOR_TYPES[kind].row_bytes(piece.columns)
+            rows = data[at : at + piece.rows * row_bytes].reshape(piece.rows, row_bytes)
+            self._fill(index, piece, kind, rows)
+            at += rows.nbytes
+            if piece.padded:
+                pad = -(row_bytes * (piece.stop)) % 32
+                data[at : at + pad] = 0
+                at += pad
+        assert at == part.size
+        return data
+
+    def _fill(self, index: int, piece: PieceWork, kind: str, rows: Bytes) -> None:
+        key = (index, kind)
+        self._uses[key] -= 1
+        if key in self._kept:
+            rows[:] = self._kept[key]
+        elif kind == piece.converted_type:
+            for tile in self._reader.tiles(index):
+                rows[tile.start : tile.stop] = self._reader.held[index][tile.start : tile.stop]
+            return
+        else:
+            for tile in self._reader.tiles(index):
+                self._pack(index, piece, kind, tile, rows[tile.start : tile.stop])
+            self.quantizations += 1
+        if self._uses[key]:
+            self._kept.setdefault(key, rows.copy())
+        else:
+            self._kept.pop(key, None)
+
+    def _pack(self, index: int, piece: PieceWork, kind: str, tile: Tile, out: Bytes) -> None:
+        """One tile, cut where a matrix of a stack ends: each matrix has importance of its own."""
+        held = self._reader.held[index]
+        importance = self._importance.get(piece.tensor)
+        row = tile.start
+        while row < tile.stop:
+            matrix = (piece.start + row) // piece.rows_per_matrix
+            stop = min(tile.stop, (matrix + 1) * piece.rows_per_matrix - piece.start)
+            try:
+                gk.quantize_into(
+                    held[row:stop],
+                    piece.converted_type,
+                    kind,
+                    piece.columns,
+                    out[row - tile.start : stop - tile.start],
+                    importance=importance[matrix] if importance is not None else None,
+                    threads=self._threads,
+                )
+            except ValueError as error:
+                where = f"tensor {piece.tensor}, rows {piece.start + row} to {piece.start + stop}"
+                raise InputError(f"{where}: cannot be made {kind}: {error}") from error
+            row = stop

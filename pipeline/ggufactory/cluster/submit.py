@@ -1,0 +1,148 @@
+"""Submitting a job's tasks to Ray and collecting them: bounded, retried, and never silently stuck."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from ggufactory.cluster.session import Session
+from ggufactory.errors import (
+    GgufactoryError,
+    InputError,
+    TransientStoreError,
+    UnavailableError,
+    UploadGoneError,
+)
+
+_WINDOW = 5000
+"""Tasks known to Ray at once: enough for every real plan, so an autoscaler sees all the demand."""
+
+_RETRIES = 4
+_LOST_IN_A_ROW = 3
+"""So many tasks in a row lost to the store, none in between done: the store is down."""
+
+_POLL_SECONDS = 1.0
+_WATCHDOG_SECONDS = 30.0
+_SCHEDULING_PATIENCE_SECONDS = 900.0
+
+Call = Callable[[], "ray.ObjectRef[Any]"]
+
+
+class Waiter(Protocol):
+    """Who is told while the driver waits."""
+
+    def tick(self) -> None:
+        """About every second."""
+
+    def warn(self, message: str) -> None: ...
+
+
+def options(stage: str, *, memory: int) -> dict[str, Any]:
+    """How a task of this job runs. The name is the stage: Ray's dashboard groups by it."""
+    return {
+        "name": stage,
+        "num_cpus": 1,
+        "memory": memory,
+        "max_retries": _RETRIES,
+        "retry_exceptions": [TransientStoreError, ConnectionError],
+    }
+
+
+def run_all(
+    session: Session,
+    calls: Iterable[tuple[str, Call]],
+    memory: int,
+    on_result: Callable[[Any], None],
+    waiter: Waiter,
+) -> dict[str, GgufactoryError]:
+    """Submit every named call, hand each result to `on_result` as it comes, return the failed ones.
+
+    A task that fails for good is noted and the others go on. InputError and UploadGoneError end the
+    run at once: no other task can help. UnavailableError when the store is down, or when no node can
+    ever take a task of `memory` bytes.
+    """
+    if session.embedded and not session.fits(1, memory):
+        raise UnavailableError(_too_small(session, memory), fix="Ask for smaller spans (--span-size)")
+    pending: dict[ray.ObjectRef[Any], str] = {}
+    source = iter(calls)
+    failed: dict[str, GgufactoryError] = {}
+    watchdog = _Watchdog(session, memory, waiter)
+    lost_in_a_row = 0
+    try:
+        while True:
+            for name, call in islice(source, _WINDOW - len(pending)):
+                pending[call()] = name
+            if not pending:
+                return failed
+            ready, _ = ray.wait(list(pending), num_returns=min(len(pending), 50), timeout=_POLL_SECONDS)
+            waiter.tick()
+            watchdog.look(bool(ready))
+            for ref in ready:
+                name = pending.pop(ref)
+                try:
+                    result = ray.get(ref)
+                except RayError as error:
+                    failed[name] = failure = _cause(error)
+                    lost_in_a_row += isinstance(failure, TransientStoreError)
+                    if isinstance(failure, InputError | UploadGoneError):
+                        raise failure from error
+                    if lost_in_a_row >= _LOST_IN_A_ROW:
+                        raise UnavailableError(
+                            failure.message, fix="Start the same command again: it resumes"
+                        ) from error
+                else:
+                    lost_in_a_row = 0
+                    on_result(result)
+    finally:
+        for ref in pending:
+            ray.cancel(ref, force=False)
+
+
+def put_all(values: Mapping[str, object]) -> dict[str, ray.ObjectRef[Any]]:
+    """Place values in the object store once, to be shared by every task that names them."""
+    return {name: ray.put(value) for name, value in values.items()}
+
+
+class _Watchdog:
+    """Says so when nothing can be scheduled: Ray itself would wait forever, in silence."""
+
+    def __init__(self, session: Session, memory: int, waiter: Waiter) -> None:
+        self._session = session
+        self._memory = memory
+        self._waiter = waiter
+        self._last_progress = self._last_warning = time.monotonic()
+
+    def look(self, progressed: bool) -> None:
+        now = time.monotonic()
+        if progressed:
+            self._last_progress = now
+        stuck = now - self._last_progress
+        if stuck < _WATCHDOG_SECONDS or now - self._last_warning < _WATCHDOG_SECONDS:
+            return
+        self._last_warning = now
+        if self._session.fits(1, self._memory):
+            return
+        message = _too_small(self._session, self._memory)
+        if stuck > _SCHEDULING_PATIENCE_SECONDS:
+            raise UnavailableError(message, fix="Add such nodes, or ask for smaller spans (--span-size)")
+        self._waiter.warn(f"{message}; waiting for the cluster to grow")
+
+
+def _too_small(session: Session, memory: int) -> str:
+    wanted = f"1 CPU and {memory / 1e9:.1f} GB"
+    return f"no node can run a span: one wants {wanted}, the cluster has {session.describe_nodes()}"
+
+
+def _cause(error: RayError) -> GgufactoryError:
+    """The error as the user should read it: ours as it was raised, Ray's own in one line."""
+    if isinstance(error, RayTaskError):
+        if isinstance(error.cause, GgufactoryError):
+            return error.cause
+        return GgufactoryError(f"unexpected {type(error.cause).__name__}: {error.cause}")
+    lines = str(error).strip().splitlines()
+    return GgufactoryError(f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}")

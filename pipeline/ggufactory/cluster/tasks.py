@@ -1,0 +1,91 @@
+"""The two stages of a job as Ray tasks: quantize (one task a span) and checksum (one task a file)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import ray
+
+from ggufactory.cluster.descriptor import SpanReceipt, SpanWork
+from ggufactory.cluster.session import Session
+from ggufactory.cluster.span_task import make_span
+from ggufactory.cluster.submit import Call, Waiter, options, put_all, run_all
+from ggufactory.cluster.work import missing_spans
+from ggufactory.errors import GgufactoryError
+from ggufactory.plan.memory import WORKER_BASE_BYTES
+from ggufactory.plan.plan import Plan
+from ggufactory.plan.progress import Progress
+from ggufactory.storage import open_store
+from ggufactory.storage.checksum import Checksum, checksum_object
+from ggufactory.storage.protocol import ObjectInfo
+
+
+def _make_span(work: SpanWork, headers: list[str], importance: list[str], *blobs: Any) -> SpanReceipt:
+    """`blobs`: the headers, then the importance arrays, fetched by Ray because they are arguments."""
+    count = len(headers)
+    return make_span(
+        work,
+        dict(zip(headers, blobs[:count], strict=True)),
+        dict(zip(importance, blobs[count:], strict=True)),
+    )
+
+
+def _checksum_object(target: str, name: str, size: int, etag: str) -> tuple[str, Checksum]:
+    return name, checksum_object(open_store(target), ObjectInfo(name, size, etag))
+
+
+def shared_bytes(plan: Plan) -> int:
+    """What the job places in the object store."""
+    headers = sum(file.header_bytes for rung in plan.rungs for file in rung.files)
+    return headers + (sum(e.nbytes for e in plan.importance.entries.values()) if plan.importance else 0)
+
+
+def quantize(
+    session: Session,
+    plan: Plan,
+    progress: Progress,
+    target: str,
+    on_receipt: Callable[[SpanReceipt], None],
+    waiter: Waiter,
+) -> dict[str, GgufactoryError]:
+    """Make every missing part of `plan`; the spans that failed, by name."""
+    importance = put_all(_importance(plan))
+    task = ray.remote(_make_span).options(**options("quantize", memory=plan.worker_bytes))
+
+    def calls() -> Iterator[tuple[str, Call]]:
+        for work in missing_spans(plan, progress, target):
+            begun = {part.upload.name for part in work.parts if part.header_bytes}
+            headers = put_all({r.files[0].name: plan.header(r) for r in plan.rungs if r.files[0].name in begun})
+            weighed = sorted({p.tensor for p in work.pieces} & importance.keys())
+            blobs = [*headers.values(), *(importance[name] for name in weighed)]
+            yield f"span {work.index}", _bind(task, work, list(headers), weighed, *blobs)
+
+    return run_all(session, calls(), plan.worker_bytes, on_receipt, waiter)
+
+
+def checksum(
+    session: Session,
+    objects: Sequence[ObjectInfo],
+    target: str,
+    on_checksum: Callable[[tuple[str, Checksum]], None],
+    waiter: Waiter,
+) -> dict[str, GgufactoryError]:
+    """Read finished files back, one task each; the files that failed, by name."""
+    task = ray.remote(_checksum_object).options(**options("checksum", memory=WORKER_BASE_BYTES))
+    calls = ((o.name, _bind(task, target, o.name, o.size, o.etag)) for o in objects)
+    return run_all(session, calls, WORKER_BASE_BYTES, on_checksum, waiter)
+
+
+def _importance(plan: Plan) -> dict[str, npt.NDArray[np.float32]]:
+    """By tensor name: float32 [matrices, columns]."""
+    if plan.importance is None:
+        return {}
+    found = {t.name: plan.importance.for_tensor(t.name, t.rows // t.rows_per_matrix, t.columns) for t in plan.tensors}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def _bind(task: Any, *arguments: object) -> Call:
+    return lambda: task.remote(*arguments)

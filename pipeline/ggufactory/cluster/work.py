@@ -1,0 +1,59 @@
+"""From the plan and what the store already holds to the spans that are left, as descriptors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ggufactory.cluster.descriptor import PartWork, PieceWork, SpanWork
+from ggufactory.plan.layout import Piece
+from ggufactory.plan.plan import Plan
+from ggufactory.plan.progress import Progress
+
+
+def missing_spans(plan: Plan, progress: Progress, target: str) -> Iterator[SpanWork]:
+    """Every span that some file still lacks, with the parts that are missing and no others."""
+    for index, pieces in enumerate(plan.spans):
+        parts = tuple(_missing_parts(plan, progress, index))
+        if parts:
+            work = tuple(_piece_work(plan, piece) for piece in pieces)
+            files = {s.file for piece in work for s in piece.sources}
+            etags = {file: plan.sources[file].etag for file in sorted(files)}
+            yield SpanWork(index, plan.source, target, etags, work, parts)
+
+
+def count_missing(plan: Plan, progress: Progress) -> int:
+    """How many spans `missing_spans` would yield."""
+    return sum(any(True for _ in _missing_parts(plan, progress, index)) for index in range(len(plan.spans)))
+
+
+def _missing_parts(plan: Plan, progress: Progress, index: int) -> Iterator[PartWork]:
+    for rung in plan.rungs:
+        for file in rung.files:
+            at = index - file.first_span
+            if file.name in progress.finished or not 0 <= at < file.parts or at + 1 in progress.parts[file.name]:
+                continue
+            yield PartWork(
+                rung=rung.rung.name,
+                upload=progress.uploads[file.name],
+                number=at + 1,
+                offset=file.part_offsets[at],
+                size=file.part_offsets[at + 1] - file.part_offsets[at],
+                header_bytes=file.header_bytes if at == 0 else 0,
+                types=tuple(rung.decisions[plan.tensors[p.tensor].name].type for p in plan.spans[index]),
+            )
+
+
+def _piece_work(plan: Plan, piece: Piece) -> PieceWork:
+    tensor = plan.tensors[piece.tensor]
+    return PieceWork(
+        tensor=tensor.name,
+        columns=tensor.columns,
+        start=piece.start,
+        stop=piece.stop,
+        rows_per_matrix=tensor.rows_per_matrix,
+        converted_type=tensor.converted_type,
+        sources=tensor.sources,
+        row_map=tensor.row_map,
+        values=tensor.values,
+        padded=piece.stop == tensor.rows,
+    )

@@ -1,0 +1,64 @@
+"""Progress where there is no terminal: one line every few seconds, for a job log."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from ggufactory.cluster.descriptor import SpanReceipt
+from ggufactory.observe.numbers import show_bytes, show_seconds
+from ggufactory.observe.tally import Tally
+from ggufactory.plan.plan import Plan
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class LogWatcher:
+    """Writes `key=value` lines to standard error."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self._last_line = 0.0
+
+    def planned(self, plan: Plan, spans_left: int) -> None:
+        self.tally.plan(plan, spans_left)
+        for note in plan.notes:
+            self.warn(note)
+        rungs = ",".join(r.rung.name for r in plan.rungs)
+        size = show_bytes(sum(r.bytes for r in plan.rungs))
+        self._line(
+            f"planned plan={plan.fingerprint[:12]} rungs={rungs} "
+            f'spans={len(plan.spans)} left={spans_left} size="{size}"'
+        )
+
+    def span_done(self, receipt: SpanReceipt) -> None:
+        self.tally.add(receipt)
+        if self.tally.done == self.tally.spans_left:
+            self._progress()
+
+    def stage(self, name: str, total: int) -> None:
+        self._line(f"stage={name} files={total}")
+
+    def file_done(self, name: str) -> None:
+        self._line(f"checked file={name}")
+
+    def tick(self) -> None:
+        if time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._progress()
+
+    def warn(self, message: str) -> None:
+        self._line(f'warning="{message}"')
+
+    def _progress(self) -> None:
+        t = self.tally
+        rate = t.bytes_read / t.seconds / 1e9 if t.seconds else 0.0
+        eta = show_seconds(t.eta_seconds) if t.eta_seconds is not None else "unknown"
+        self._line(
+            f'progress spans={t.spans_there}/{t.spans} read="{show_bytes(t.bytes_read)}" '
+            f'written="{show_bytes(t.bytes_written)}" read_gb_per_s={rate:.3f} '
+            f"elapsed={show_seconds(t.seconds)} eta={eta}"
+        )
+
+    def _line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, file=sys.stderr, flush=True)

@@ -1,0 +1,129 @@
+"""What the commands print for people: a table each."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import Console
+from rich.table import Table
+
+from ggufactory.checkpoint.summary import CheckpointSummary
+from ggufactory.container.metadata import KeyValue
+from ggufactory.inspection import GgufSummary
+from ggufactory.job import Result
+from ggufactory.observe.numbers import show_bytes, show_seconds
+from ggufactory.observe.tally import Tally
+from ggufactory.plan.plan import Plan, RungPlan
+from ggufactory.publish.verify import Verdict
+
+_VALUE_SHOWN = 60
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """A row per rung, then what a worker needs."""
+    table = _table("rung", "file", "size>", "bits/weight>", "parts>", "tensor types")
+    for rung in plan.rungs:
+        for file in rung.files:
+            size, bits = show_bytes(file.size), f"{rung.bits_per_weight:.2f}"
+            table.add_row(rung.rung.name, file.name, size, bits, str(file.parts), _types(rung))
+    console.print(table)
+    total = show_bytes(sum(rung.bytes for rung in plan.rungs))
+    console.print(
+        f"{plan.elements:,} parameters of {plan.model.architecture} from {plan.source}: {total} in "
+        f"{len(plan.spans)} spans; a worker needs {show_bytes(plan.worker_bytes)}; plan {plan.fingerprint[:12]}",
+        highlight=False,
+    )
+    for note in plan.notes:
+        console.print(f"[yellow]note:[/yellow] {note}", highlight=False)
+
+
+def print_result(console: Console, target: str, result: Result, tally: Tally) -> None:
+    """A row per artifact, then what it took."""
+    table = _table("rung", "artifact", "size>", "bits/weight>", "types", "sha256")
+    for entry in result.entries:
+        types = ", ".join(f"{kind} {count}" for kind, count in entry["types"].items())
+        size, bits = show_bytes(entry["bytes"]), f"{entry['bits_per_weight']:.2f}"
+        table.add_row(entry["rung"], entry["file"], size, bits, types, entry["sha256"][:16])
+    console.print(table)
+    if not result.made:
+        console.print(f"Nothing to do: {target} has it all.", highlight=False)
+        return
+    console.print(
+        f"{target}: {tally.done} of {tally.spans} spans made in {show_seconds(tally.seconds)} "
+        f"({tally.cpu_seconds:.1f} CPU seconds), "
+        f"{show_bytes(tally.bytes_read)} read, {show_bytes(tally.bytes_written)} written; "
+        f"{tally.quantizations:,} quantizations, each type of a piece once; "
+        f"largest worker {show_bytes(tally.peak_rss)} of {show_bytes(result.plan.worker_bytes)} planned",
+        highlight=False,
+    )
+
+
+def print_verdict(console: Console, verdict: Verdict) -> None:
+    """One line per artifact."""
+    state = f"[red]FAILED[/red] {verdict.fault}" if verdict.fault else "[green]ok[/green]"
+    console.print(f"{verdict.file}  {show_bytes(verdict.bytes)}  {state}", highlight=False, soft_wrap=True)
+
+
+def print_inspection(console: Console, found: CheckpointSummary | GgufSummary) -> None:
+    """Facts first, then types."""
+    if isinstance(found, CheckpointSummary):
+        _print_checkpoint(console, found)
+    else:
+        _print_gguf(console, found)
+
+
+def _print_checkpoint(console: Console, found: CheckpointSummary) -> None:
+    facts = (
+        ("architecture", ", ".join(found.architectures) or "not named in config.json"),
+        ("parameters", f"{found.total.parameters:,}"),
+        ("tensors", f"{found.total.tensors:,} in {found.files} files, {show_bytes(found.file_bytes)}"),
+        ("largest", ", ".join(f"{t.name} {list(t.shape)}" for t in found.largest)),
+    )
+    console.print(f"[bold]{found.name}[/bold]  {found.uri}", highlight=False, soft_wrap=True)
+    _print_facts(console, facts)
+    table = _table("dtype", "tensors>", "parameters>", "size>")
+    for dtype, totals in found.dtypes:
+        table.add_row(dtype, str(totals.tensors), f"{totals.parameters:,}", show_bytes(totals.nbytes))
+    console.print(table)
+
+
+def _print_gguf(console: Console, found: GgufSummary) -> None:
+    console.print(f"[bold]{found.uri}[/bold]  {show_bytes(found.size)}", highlight=False, soft_wrap=True)
+    _print_facts(console, [("parameters", f"{found.parameters:,}"), ("tensors", f"{found.tensors:,}")])
+    metadata = _table("key", "type", "value")
+    for kv in found.metadata:
+        metadata.add_row(kv.key, kv.type.name, _shown(kv))
+    console.print(metadata)
+    table = _table("tensor type", "tensors>", "size>")
+    for kind, count, size in found.types:
+        table.add_row(kind, str(count), show_bytes(size))
+    console.print(table)
+
+
+def _shown(kv: KeyValue) -> str:
+    if isinstance(kv.value, tuple):
+        kind = kv.item_type.name if kv.item_type is not None else ""
+        return f"{len(kv.value):,} x {kind}: {str(kv.value[:4])[1:-1]} …"
+    text = kv.value if isinstance(kv.value, str) else repr(kv.value)
+    line = text.replace("\n", "\\n")
+    return line if len(line) <= _VALUE_SHOWN else f"{line[:_VALUE_SHOWN]}… ({len(line)} characters)"
+
+
+def _print_facts(console: Console, facts: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> None:
+    grid = Table.grid(padding=(0, 2))
+    for name, value in facts:
+        grid.add_row(name, value)
+    console.print(grid, highlight=False)
+
+
+def _types(rung: RungPlan) -> str:
+    counts = Counter(decision.type for decision in rung.decisions.values())
+    return ", ".join(f"{kind} {count}" for kind, count in counts.most_common())
+
+
+def _table(*columns: str) -> Table:
+    """Columns by title; a title that ends in ">" is of numbers."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in columns:
+        table.add_column(title.rstrip(">"), justify="right" if title.endswith(">") else "left", overflow="fold")
+    return table

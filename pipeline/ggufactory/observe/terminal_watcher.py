@@ -1,0 +1,70 @@
+"""Progress on a terminal: one live line of spans, throughput and time left."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from ggufactory.cluster.descriptor import SpanReceipt
+from ggufactory.observe.numbers import show_bytes, show_seconds
+from ggufactory.observe.tally import Tally
+from ggufactory.plan.plan import Plan
+
+
+class TerminalWatcher:
+    """Draws on standard error, so that standard output stays a table. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[told]}"),
+            console=self._console,
+        )
+        self._task = self._progress.add_task("headers", total=None, told="")
+
+    def __enter__(self) -> TerminalWatcher:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def planned(self, plan: Plan, spans_left: int) -> None:
+        self.tally.plan(plan, spans_left)
+        for note in plan.notes:
+            self.warn(note)
+        rungs = ", ".join(r.rung.name for r in plan.rungs)
+        size = show_bytes(sum(r.bytes for r in plan.rungs))
+        self._console.print(f"{rungs}: {size} in {len(plan.spans)} spans, {spans_left} of them to make")
+        self._progress.update(self._task, description="spans", total=len(plan.spans), completed=self.tally.spans_there)
+        self.tick()
+
+    def span_done(self, receipt: SpanReceipt) -> None:
+        self.tally.add(receipt)
+        self._progress.update(self._task, completed=self.tally.spans_there)
+        self.tick()
+
+    def stage(self, name: str, total: int) -> None:
+        self._task = self._progress.add_task(name, total=total, told="")
+
+    def file_done(self, name: str) -> None:
+        self._progress.update(self._task, advance=1, told=name)
+
+    def tick(self) -> None:
+        t = self.tally
+        if self._task or not t.done:
+            return
+        left = f", {show_seconds(t.eta_seconds)} left" if t.eta_seconds is not None else ""
+        rate = t.bytes_read / t.seconds / 1e9
+        self._progress.update(self._task, told=f"{rate:.2f} GB/s read, {show_bytes(t.bytes_written)} written{left}")
+
+    def warn(self, message: str) -> None:
+        self._console.print(f"[yellow]warning:[/yellow] {message}", highlight=False)

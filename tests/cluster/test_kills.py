@@ -1,0 +1,136 @@
+"""Killed at many points, the same command finishes, and re-does at most what was in flight."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from ggufactory.storage import open_store
+from job_process import JobProcess, stored_parts
+from weed import Weed
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "whole_files.json").read_text())["files"]["imatrix"]
+LADDER = ("Q8_0", "Q6_K", "Q4_K_M")
+WORKERS = 2
+
+pytestmark = pytest.mark.cluster
+
+
+def _arguments(tinylm: str, imatrix: str, target: str) -> list[str]:
+    ladder = ["--ladder", ",".join(LADDER), "--imatrix", imatrix, "--name", "tinylm"]
+    return ["quantize", tinylm, "--to", target, *ladder, "--span-size", "40K", "--workers", str(WORKERS)]
+
+
+def _assert_finished(target: str) -> None:
+    """Whole and right, and nothing else is left."""
+    store = open_store(target)
+    for rung in LADDER:
+        info = store.stat(f"tinylm-{rung}.gguf")
+        assert info is not None
+        data = bytearray(info.size)
+        store.read_into(info.name, 0, memoryview(data))
+        assert hashlib.sha256(data).hexdigest() == GOLDEN[rung]["sha256"]
+    names = {info.name for info in store.list()}
+    assert names == {"manifest.json", *(f"tinylm-{rung}.gguf" for rung in LADDER)}
+    assert stored_parts(target) == {}
+
+
+def _complete_spans(target: str) -> int:
+    """Spans of which every rung's part is stored."""
+    parts = stored_parts(target)
+    return len(set.intersection(*parts.values())) if len(parts) == len(LADDER) else 0
+
+
+def _spans(log: str) -> tuple[int, int]:
+    """(spans, left to make) as the job's first line tells."""
+    line = next(line for line in log.splitlines() if " planned " in line)
+    fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
+    return int(fields["spans"]), int(fields["left"])
+
+
+def test_driver_killed_at_many_points(tmp_path: Path, tinylm: str, tinylm_imatrix: str) -> None:
+    target = str(tmp_path / "out")
+    arguments = _arguments(tinylm, tinylm_imatrix, target)
+    kills = 0
+    for number, spans_wanted in enumerate((1, 40, 90, 140)):
+        run = JobProcess.start(tmp_path / f"{number}.log", *arguments)
+        if not run.wait_until(lambda wanted=spans_wanted: _complete_spans(target) >= wanted):  # type: ignore[misc]
+            break
+        run.kill()
+        kills += 1
+        assert not list((tmp_path / "out").glob("*.gguf")), "a file is visible before it is whole"
+        done = _complete_spans(target)
+        again = JobProcess.start(tmp_path / f"{number}-again.log", *arguments)
+        assert again.wait_until(lambda log=again: " planned " in log.text())  # type: ignore[misc]
+        again.kill()
+        spans, left = _spans(again.text())
+        assert left <= spans - done
+    assert kills >= 3
+    last = JobProcess.start(tmp_path / "last.log", *arguments)
+    assert last.wait() == 0, last.text()
+    _assert_finished(target)
+
+
+def test_driver_killed_while_finishing(tmp_path: Path, tinylm: str, tinylm_imatrix: str) -> None:
+    """Between the first visible file and the manifest."""
+    target = str(tmp_path / "out")
+    arguments = _arguments(tinylm, tinylm_imatrix, target)
+    run = JobProcess.start(tmp_path / "first.log", *arguments)
+    assert run.wait_until(lambda: bool(list((tmp_path / "out").glob("*.gguf"))))
+    run.kill()
+    again = JobProcess.start(tmp_path / "again.log", *arguments)
+    assert again.wait() == 0, again.text()
+    _assert_finished(target)
+
+
+def test_workers_killed(tmp_path: Path, tinylm: str, tinylm_imatrix: str) -> None:
+    target = str(tmp_path / "out")
+    run = JobProcess.start(tmp_path / "log", *_arguments(tinylm, tinylm_imatrix, target))
+    killed = 0
+    for spans_wanted in (5, 60, 120):
+        if run.wait_until(lambda wanted=spans_wanted: _complete_spans(target) >= wanted and bool(run.workers())):  # type: ignore[misc]
+            for worker in run.workers()[:1]:
+                worker.kill()
+                killed += 1
+    assert run.wait() == 0, run.text()
+    assert killed >= 2
+    _assert_finished(target)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_by_a_signal(
+    tmp_path: Path, tinylm: str, tinylm_imatrix: str, number: signal.Signals, code: int
+) -> None:
+    target = str(tmp_path / "out")
+    arguments = _arguments(tinylm, tinylm_imatrix, target)
+    run = JobProcess.start(tmp_path / "log", *arguments)
+    assert run.wait_until(lambda: _complete_spans(target) >= 10)
+    assert run.stop(number) == code, run.text()
+    assert "the same command resumes" in run.text()
+    assert "Traceback" not in run.text()
+    assert not list((tmp_path / "out").glob("*.gguf"))
+    assert _complete_spans(target) >= 10
+
+
+@pytest.mark.s3
+def test_s3_server_killed(s3: Weed, s3_prefix: str, tmp_path: Path, big_enough_for_s3: str) -> None:
+    """In the middle of the uploads, for a moment: the workers' own retries carry the job through."""
+    arguments = ["quantize", big_enough_for_s3, "--to", s3_prefix, "--ladder", "Q8_0,Q4_K_M", "--workers", "2"]
+    run = JobProcess.start(tmp_path / "log", *arguments)
+    for parts_wanted in (2, 8):
+        assert run.wait_until(lambda wanted=parts_wanted: _parts_on(s3_prefix) >= wanted)  # type: ignore[misc]
+        s3.restart()
+    assert run.wait() == 0, run.text()
+    verified = JobProcess.start(tmp_path / "verify.log", "verify", s3_prefix)
+    assert verified.wait() == 0, verified.text()
+    assert {info.name for info in open_store(s3_prefix).list()} == {
+        "manifest.json",
+        *(f"{Path(big_enough_for_s3).name}-{rung}.gguf" for rung in ("Q8_0", "Q4_K_M")),
+    }
+
+
+def _parts_on(target: str) -> int:
+    return sum(len(parts) for parts in stored_parts(target).values())

@@ -1,0 +1,69 @@
+"""A node of a real Ray cluster dies in the middle of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from job_process import JobProcess, stored_parts
+from ray.cluster_utils import Cluster
+
+pytestmark = pytest.mark.cluster
+
+_QUICK_HEALTH_CHECKS = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head that runs nothing, and two nodes of one CPU."""
+    head = {
+        "num_cpus": 0,
+        "include_dashboard": False,
+        "object_store_memory": 100 << 20,
+        "_system_config": _QUICK_HEALTH_CHECKS,
+    }
+    made = Cluster(initialize_head=True, head_node_args=head)
+    for _ in range(2):
+        made.add_node(num_cpus=1, object_store_memory=100 << 20, memory=4 << 30)
+    yield made
+    made.shutdown()
+
+
+def test_its_spans_are_made_elsewhere(cluster: Cluster, tmp_path: Path, tinylm: str) -> None:
+    target = str(tmp_path / "out")
+    arguments = ["quantize", tinylm, "--to", target, "--ladder", "Q8_0,Q4_K_M", "--span-size", "30K"]
+    run = JobProcess.start(tmp_path / "log", *arguments, "--ray-address", cluster.address)
+    assert run.wait_until(lambda: sum(len(p) for p in stored_parts(target).values()) >= 10), run.text()
+    cluster.remove_node(list(cluster.worker_nodes)[0], allow_graceful=False)
+    assert run.wait() == 0, run.text()
+    verified = JobProcess.start(tmp_path / "verify.log", "verify", target)
+    assert verified.wait() == 0, verified.text()
+
+
+def test_a_cluster_that_cannot_run_a_span_is_said_so(tmp_path: Path, tinylm: str) -> None:
+    """No node has a CPU: Ray would wait forever, the job says so and can be stopped."""
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        target = str(tmp_path / "out")
+        arguments = ["quantize", tinylm, "--to", target, "--ladder", "Q8_0", "--ray-address", made.address]
+        run = JobProcess.start(tmp_path / "log", *arguments)
+        assert run.wait_until(lambda: "no node can run a span" in run.text())
+        assert "the cluster has 0 CPUs and" in run.text()
+        run.kill()
+    finally:
+        made.shutdown()
+
+
+def test_a_cluster_that_is_not_there(tmp_path: Path, tinylm: str) -> None:
+    target = str(tmp_path / "out")
+    arguments = ["quantize", tinylm, "--to", target, "--ladder", "Q8_0", "--ray-address", "127.0.0.1:1"]
+    run = JobProcess.start(tmp_path / "log", *arguments)
+    assert run.wait() == 4
+    assert "Ray at 127.0.0.1:1 cannot be reached" in run.text()
+    assert "Traceback" not in run.text()

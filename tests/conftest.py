@@ -1,0 +1,75 @@
+"""What tests of several folders share: the bundled model, a Ray, a real S3 server."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from weed import Weed
+
+# The tests' Ray is theirs alone: no token is written to the home directory, nothing is reported.
+os.environ.update({"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"})
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def tinylm() -> str:
+    """The folder of the bundled model."""
+    return str(DATA / "tinylm")
+
+
+@pytest.fixture(scope="session")
+def tinylm_imatrix() -> str:
+    """Its importance matrix."""
+    return str(DATA / "imatrix" / "tinylm-bf16.imatrix.gguf")
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
+    with Weed(tmp_path_factory.mktemp("weed")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: Weed, monkeypatch: pytest.MonkeyPatch) -> Weed:
+    """The server, with this process's environment pointing at it."""
+    for variable, value in s3_server.environment().items():
+        monkeypatch.setenv(variable, value)
+    return s3_server
+
+
+@pytest.fixture
+def s3_prefix(s3: Weed) -> str:
+    """A prefix of the writable bucket that no other test uses."""
+    return f"s3://gguf/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def local_ray(s3_server: Weed) -> Iterator[None]:
+    """One Ray for every test that runs jobs in this process (starting one takes seconds); its workers
+    know the S3 server."""
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        object_store_memory=128 << 20,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": s3_server.environment()},
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def big_enough_for_s3(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint of some 200 MB: several parts of 5 MiB even on a small rung."""
+    from synthetic import write_llama_checkpoint
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "medium"
+    write_llama_checkpoint(folder, layers=6, hidden=1024, intermediate=4096, heads=8, kv_heads=4, vocab=2048, shards=2)
+    return str(folder)

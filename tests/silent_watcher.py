@@ -1,0 +1,33 @@
+"""A watcher for tests: counts, and keeps the warnings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ggufactory.cluster.descriptor import SpanReceipt
+from ggufactory.plan.plan import Plan
+
+
+@dataclass
+class SilentWatcher:
+    spans_left: int = 0
+    receipts: list[SpanReceipt] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def planned(self, plan: Plan, spans_left: int) -> None:
+        self.spans_left = spans_left
+
+    def span_done(self, receipt: SpanReceipt) -> None:
+        self.receipts.append(receipt)
+
+    def stage(self, name: str, total: int) -> None:
+        pass
+
+    def file_done(self, name: str) -> None:
+        pass
+
+    def tick(self) -> None:
+        pass
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
