@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from weed import Weed
 
 # The tests' Ray is theirs alone: no token is written to the home directory, nothing is reported.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
 from ggufactory.assemble.uploads import STATE_FOLDER
 from ggufactory.errors import UploadGoneError
 from ggufactory.storage import open_store

@@ -24,6 +24,8 @@ from ggufactory.publish.verify import verify
 from ggufactory.spec import DEVICES, JobSpec, load_job, parse_size
 from ggufactory.storage import open_store
 
+_WIDTH_OF_FILES = 160
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code as `ggufactory --help` lists them."""
@@ -64,7 +66,7 @@ def _quantize(options: argparse.Namespace) -> int:
         logged = LogWatcher()
         result = job.run(spec, logged)
         tally = logged.tally
-    tables.print_result(Console(), spec.require_target(), result, tally)
+    tables.print_result(_console(), spec.require_target(), result, tally)
     return 0
 
 
@@ -74,12 +76,12 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(as_json(plan), indent=1))
     else:
-        tables.print_plan(Console(), plan)
+        tables.print_plan(_console(), plan)
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
-    console = Console()
+    console = _console()
     verdicts = verify(open_store(options.target), lambda verdict: tables.print_verdict(console, verdict))
     faults = sum(bool(v.fault) for v in verdicts)
     if faults:
@@ -91,8 +93,13 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    tables.print_inspection(Console(), inspect(options.path))
+    tables.print_inspection(_console(), inspect(options.path))
     return 0
+
+
+def _console() -> Console:
+    """Where there is no terminal whose width counts, lines are as long as tables need."""
+    return Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_FILES)
 
 
 def _spec(options: argparse.Namespace) -> JobSpec:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from corruptions import CORRUPTIONS, UNUSABLE
 from ggufactory.cli import main
 from ggufactory.storage import open_store
@@ -100,7 +101,8 @@ def test_full_disk(tmp_path: Path, tinylm: str) -> None:
     disk.mkdir()
     command = (
         f"mount -t tmpfs -o size=4m none {disk} && "
-        f"{sys.executable} -m ggufactory quantize {tinylm} --to {disk}/out --ladder Q8_0,Q6_K; echo code $?; ls -A {disk}"
+        f"{sys.executable} -m ggufactory quantize {tinylm} --to {disk}/out --ladder Q8_0,Q6_K; "
+        f"echo code $?; ls -A {disk}"
     )
     done = subprocess.run(["unshare", "-m", "sh", "-c", command], capture_output=True, text=True, check=False)
     if "code" not in done.stdout:

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from ggufactory.storage import open_store
 from job_process import JobProcess, stored_parts
 from weed import Weed

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from synthetic import write_llama_checkpoint
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -22,7 +23,8 @@ from ggufactory.spec import JobSpec
 from silent_watcher import SilentWatcher
 
 watcher = SilentWatcher()
-result = job.run(JobSpec(source=sys.argv[1], to=sys.argv[2], ladder=("Q8_0", "Q6_K", "Q4_K_M", "F16"), workers=2), watcher)
+ladder = ("Q8_0", "Q6_K", "Q4_K_M", "F16")
+result = job.run(JobSpec(source=sys.argv[1], to=sys.argv[2], ladder=ladder, workers=2), watcher)
 status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
 print(json.dumps({
     "planned": result.plan.worker_bytes,

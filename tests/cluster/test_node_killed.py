@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from job_process import JobProcess, stored_parts
 from ray.cluster_utils import Cluster
+
+from job_process import JobProcess, stored_parts
 
 pytestmark = pytest.mark.cluster
 
@@ -40,7 +41,7 @@ def test_its_spans_are_made_elsewhere(cluster: Cluster, tmp_path: Path, tinylm: 
     arguments = ["quantize", tinylm, "--to", target, "--ladder", "Q8_0,Q4_K_M", "--span-size", "30K"]
     run = JobProcess.start(tmp_path / "log", *arguments, "--ray-address", cluster.address)
     assert run.wait_until(lambda: sum(len(p) for p in stored_parts(target).values()) >= 10), run.text()
-    cluster.remove_node(list(cluster.worker_nodes)[0], allow_graceful=False)
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     assert run.wait() == 0, run.text()
     verified = JobProcess.start(tmp_path / "verify.log", "verify", target)
     assert verified.wait() == 0, verified.text()

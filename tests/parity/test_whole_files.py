@@ -8,6 +8,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+
 from ggufactory import job
 from ggufactory.publish.manifest import read
 from ggufactory.spec import JobSpec

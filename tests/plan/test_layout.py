@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ggufactory.plan.layout import RowCosts, cut
-from ggufactory.storage.protocol import PartLimits
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ggufactory.plan.layout import RowCosts, cut
+from ggufactory.storage.protocol import PartLimits
 
 MIB = 1 << 20
 FOLDER = PartLimits(min_part_bytes=1, max_part_bytes=1 << 40, max_parts=1 << 20)

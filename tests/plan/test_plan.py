@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from ggufactory.architectures import describe
 from ggufactory.architectures.model import Model
 from ggufactory.calibrate.imatrix import ImportanceMatrix, read_importance_matrix
@@ -69,9 +70,7 @@ def test_does_not_depend_on_the_order_of_tensors(checkpoint: Checkpoint, model: 
     assert [one.header(r) for r in one.rungs] == [other.header(r) for r in other.rungs]
 
 
-def test_fingerprint_follows_what_decides_the_bytes(
-    checkpoint: Checkpoint, model: Model, tinylm_imatrix: str
-) -> None:
+def test_fingerprint_follows_what_decides_the_bytes(checkpoint: Checkpoint, model: Model, tinylm_imatrix: str) -> None:
     def with_changed_shard() -> Checkpoint:
         name = "model-00001-of-00002.safetensors"
         return replace(checkpoint, files={**checkpoint.files, name: replace(checkpoint.files[name], etag="other")})
@@ -124,9 +123,7 @@ def test_importance_that_does_not_fit(checkpoint: Checkpoint, model: Model, tiny
 
 
 def test_a_width_that_no_block_divides_is_told(checkpoint: Checkpoint, model: Model) -> None:
-    narrow = tuple(
-        replace(t, shape=(t.rows, 32)) if t.name.endswith("attn_q.weight") else t for t in model.tensors
-    )
+    narrow = tuple(replace(t, shape=(t.rows, 32)) if t.name.endswith("attn_q.weight") else t for t in model.tensors)
     plan = _plan(checkpoint, replace(model, tensors=narrow), ["Q4_K_M"])
     assert plan.rungs[0].decisions["blk.0.attn_q.weight"].type == "Q5_0"
     assert any("4 tensors are Q5_0 instead of Q4_K" in note for note in plan.notes)
@@ -134,7 +131,7 @@ def test_a_width_that_no_block_divides_is_told(checkpoint: Checkpoint, model: Mo
 
 def test_a_part_that_the_target_does_not_take(checkpoint: Checkpoint, model: Model) -> None:
     small = PartLimits(min_part_bytes=1, max_part_bytes=1000, max_parts=10)
-    with pytest.raises(PlanError, match="a part of .* bytes; the target takes 1000 at most.*--span-size"):
+    with pytest.raises(PlanError, match=r"a part of .* bytes; the target takes 1000 at most.*--span-size"):
         _plan(checkpoint, model, limits=small)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from ggufactory.errors import UnavailableError
 
 _OBJECT_STORE_BYTES = 256 << 20
 """An embedded Ray's: it carries headers and importance, never weights."""
+
+_CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ def open_session(address: str | None, workers: int | None, shared_bytes: int) ->
     # Ray takes SIGTERM for itself and dies of it; the job has to end in order, with its own exit code.
     handler = signal.getsignal(signal.SIGTERM)
     joined = address or os.environ.get("RAY_ADDRESS")
+    if joined:
+        _check_reachable(joined)
     try:
         if joined:
             ray.init(address=joined, log_to_driver=False, logging_level=logging.ERROR)
@@ -64,15 +69,27 @@ def open_session(address: str | None, workers: int | None, shared_bytes: int) ->
                 logging_level=logging.ERROR,
             )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = f"Ray at {joined}" if joined else "an embedded Ray"
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnavailableError(
-            f"{where} cannot be reached: {reason}",
-            fix="Check --ray-address and that the cluster runs the same Ray" if joined else "",
-        ) from error
+        raise _unreachable(f"Ray at {joined}" if joined else "an embedded Ray", error) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
     try:
         yield Session(embedded=not joined)
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes before it gives up on an address where nobody listens."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return  # "auto" and the like: Ray looks the address up, and is quick about it
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _unreachable(f"Ray at {address}", error) from error
+
+
+def _unreachable(where: str, error: Exception) -> UnavailableError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    fix = "Check --ray-address, and that the cluster runs the same release of Ray and Python"
+    return UnavailableError(f"{where} cannot be reached: {reason}", fix=fix)

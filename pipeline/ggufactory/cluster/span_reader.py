@@ -103,7 +103,7 @@ class SpanReader:
         self._store.read_into(source.file, offset, fetched.reshape(-1).data, etag=self._etags[source.file])
         if not same:
             try:
-                gk.quantize_into(fetched, source.dtype, piece.converted_type, source.columns, out)
+                gk.quantize_into(fetched.data, source.dtype, piece.converted_type, source.columns, out.data)
             except ValueError as error:
                 raise InputError(f"{source.file}: tensor {source.tensor}, rows {start} to {stop}: {error}") from error
         return fetched.nbytes

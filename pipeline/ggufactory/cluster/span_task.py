@@ -126,19 +126,15 @@ class _Packer:
         key = (index, kind)
         self._uses[key] -= 1
         if key in self._kept:
-            rows[:] = self._kept[key]
-        elif kind == piece.converted_type:
-            for tile in self._reader.tiles(index):
-                rows[tile.start : tile.stop] = self._reader.held[index][tile.start : tile.stop]
+            rows[:] = self._kept[key] if self._uses[key] else self._kept.pop(key)
             return
-        else:
-            for tile in self._reader.tiles(index):
-                self._pack(index, piece, kind, tile, rows[tile.start : tile.stop])
+        # The held type goes through the kernel too: it copies, and refuses what is not finite.
+        for tile in self._reader.tiles(index):
+            self._pack(index, piece, kind, tile, rows[tile.start : tile.stop])
+        if kind != piece.converted_type:
             self.quantizations += 1
-        if self._uses[key]:
-            self._kept.setdefault(key, rows.copy())
-        else:
-            self._kept.pop(key, None)
+            if self._uses[key]:
+                self._kept[key] = rows.copy()
 
     def _pack(self, index: int, piece: PieceWork, kind: str, tile: Tile, out: Bytes) -> None:
         """One tile, cut where a matrix of a stack ends: each matrix has importance of its own."""
@@ -150,11 +146,11 @@ class _Packer:
             stop = min(tile.stop, (matrix + 1) * piece.rows_per_matrix - piece.start)
             try:
                 gk.quantize_into(
-                    held[row:stop],
+                    held[row:stop].data,
                     piece.converted_type,
                     kind,
                     piece.columns,
-                    out[row - tile.start : stop - tile.start],
+                    out[row - tile.start : stop - tile.start].data,
                     importance=importance[matrix] if importance is not None else None,
                     threads=self._threads,
                 )

@@ -64,7 +64,8 @@ def run_all(
 
     A task that fails for good is noted and the others go on. InputError and UploadGoneError end the
     run at once: no other task can help. UnavailableError when the store is down, or when no node can
-    ever take a task of `memory` bytes.
+    ever take a task of `memory` bytes. What was still running then ends with the session: cancelling
+    tasks one by one can crash Ray's driver when one completes at the same moment (seen with 2.60).
     """
     if session.embedded and not session.fits(1, memory):
         raise UnavailableError(_too_small(session, memory), fix="Ask for smaller spans (--span-size)")
@@ -73,34 +74,28 @@ def run_all(
     failed: dict[str, GgufactoryError] = {}
     watchdog = _Watchdog(session, memory, waiter)
     lost_in_a_row = 0
-    try:
-        while True:
-            for name, call in islice(source, _WINDOW - len(pending)):
-                pending[call()] = name
-            if not pending:
-                return failed
-            ready, _ = ray.wait(list(pending), num_returns=min(len(pending), 50), timeout=_POLL_SECONDS)
-            waiter.tick()
-            watchdog.look(bool(ready))
-            for ref in ready:
-                name = pending.pop(ref)
-                try:
-                    result = ray.get(ref)
-                except RayError as error:
-                    failed[name] = failure = _cause(error)
-                    lost_in_a_row += isinstance(failure, TransientStoreError)
-                    if isinstance(failure, InputError | UploadGoneError):
-                        raise failure from error
-                    if lost_in_a_row >= _LOST_IN_A_ROW:
-                        raise UnavailableError(
-                            failure.message, fix="Start the same command again: it resumes"
-                        ) from error
-                else:
-                    lost_in_a_row = 0
-                    on_result(result)
-    finally:
-        for ref in pending:
-            ray.cancel(ref, force=False)
+    while True:
+        for name, call in islice(source, _WINDOW - len(pending)):
+            pending[call()] = name
+        if not pending:
+            return failed
+        ready, _ = ray.wait(list(pending), num_returns=min(len(pending), 50), timeout=_POLL_SECONDS)
+        waiter.tick()
+        watchdog.look(bool(ready))
+        for ref in ready:
+            name = pending.pop(ref)
+            try:
+                result = ray.get(ref)
+            except RayError as error:
+                failed[name] = failure = _cause(error)
+                lost_in_a_row += isinstance(failure, TransientStoreError)
+                if isinstance(failure, InputError | UploadGoneError):
+                    raise failure from error
+                if lost_in_a_row >= _LOST_IN_A_ROW:
+                    raise UnavailableError(failure.message, fix="Start the same command again: it resumes") from error
+            else:
+                lost_in_a_row = 0
+                on_result(result)
 
 
 def put_all(values: Mapping[str, object]) -> dict[str, ray.ObjectRef[Any]]:

@@ -63,8 +63,8 @@ class TerminalWatcher:
         if self._task or not t.done:
             return
         left = f", {show_seconds(t.eta_seconds)} left" if t.eta_seconds is not None else ""
-        rate = t.bytes_read / t.seconds / 1e9
-        self._progress.update(self._task, told=f"{rate:.2f} GB/s read, {show_bytes(t.bytes_written)} written{left}")
+        read, written = show_bytes(t.bytes_read / t.seconds), show_bytes(t.bytes_written)
+        self._progress.update(self._task, told=f"{read}/s read, {written} written{left}")
 
     def warn(self, message: str) -> None:
         self._console.print(f"[yellow]warning:[/yellow] {message}", highlight=False)

@@ -65,12 +65,19 @@ def is_current(entry: Entry | None, file: FilePlan, info: ObjectInfo) -> bool:
 def merge(store: Store, entries: Mapping[str, Entry]) -> None:
     """Put `entries` into the target's manifest, keeping those of other files that are still there.
 
-    Two jobs may do so at once: each writes only over the manifest that it has read.
+    Two jobs may do so at once: each writes only over the manifest that it has read, and a job that
+    completed a file lists it afterwards, so that the last entry of a file is that of its last bytes.
+    InputError when another job has replaced one of ours.
     """
     for _ in range(_ATTEMPTS):
         present, tag = read(store)
-        sizes = {info.name: info.size for info in store.list() if info.name in present}
-        kept = {name: e for name, e in present.items() if sizes.get(name) == e["bytes"]}
+        tags = {info.name: info.etag for info in store.list()}
+        if replaced := [name for name, entry in entries.items() if tags.get(name) != entry["etag"]]:
+            raise InputError(
+                f"{store.uri}: {', '.join(replaced)} was replaced by another job while this one ended",
+                fix="Give the two jobs different targets or names",
+            )
+        kept = {name: entry for name, entry in present.items() if tags.get(name) == entry["etag"]}
         artifacts = [entry for _, entry in sorted({**kept, **entries}.items())]
         data = json.dumps({"format": FORMAT, "artifacts": artifacts}, indent=1, ensure_ascii=False).encode()
         if store.put(MANIFEST, data, create_only=tag is None, if_match=tag):
