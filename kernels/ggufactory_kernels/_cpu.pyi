@@ -1,0 +1,15 @@
+import numpy as np
+import numpy.typing as npt
+
+def quantize(
+    isa: str,
+    type: int,
+    source_type: int,
+    source: npt.NDArray[np.uint8],
+    columns: int,
+    importance: npt.NDArray[np.float32] | None,
+    out: npt.NDArray[np.uint8],
+    threads: int,
+) -> tuple[int, int]: ...
+def instruction_sets() -> list[tuple[str, bool]]: ...
+def kernel_types() -> list[tuple[int, int, int]]: ...

@@ -1,0 +1,47 @@
+// The border between the bindings and the code that is compiled once per instruction set.
+#pragma once
+
+#include <cstdint>
+
+namespace ggufactory {
+
+enum class SourceFormat { kF32, kF16, kBF16 };
+
+// Rows of weights and where their blocks go. Blocks are counted through all rows: rows lie one after the
+// other, in the source as in the output.
+struct Rows {
+    const uint8_t* source;  // of any alignment
+    SourceFormat format;
+    int64_t blocks_per_row;
+    const float* importance;  // one per column, or null
+    uint8_t* out;
+};
+
+enum class FaultKind {
+    kNone,
+    kNonFinite,      // among the weights from `block` on there is one that is no number
+    kScaleOverflow,  // a stored scale (or a converted number) of `block` is too large for its format
+};
+
+// The first thing that is wrong, in the order of blocks.
+struct Fault {
+    FaultKind kind = FaultKind::kNone;
+    int64_t block = 0;
+};
+
+struct Kernel {
+    int type;  // ggml's number
+    int block;
+    int block_bytes;
+    // Quantizes blocks [first, last). Blocks after a fault are left unwritten.
+    Fault (*quantize)(const Rows& rows, int64_t first, int64_t last);
+};
+
+// One instruction set's kernels.
+struct Backend {
+    const char* isa;
+    const Kernel* kernels;
+    int count;
+};
+
+}  // namespace ggufactory

@@ -1,0 +1,263 @@
+// The searches for the scale of a group of weights: the heart of the K-quants and of several others.
+//
+// Each tries a fixed sequence of scales and keeps the one with the least weighted error. The sums are
+// taken in the reference's order, element by element, because float addition is not associative: another
+// order gives other sums, and so now and then another winner. `w * x * l` is (w * x) * l throughout.
+//
+// The quants of the winner are not kept: they follow from its inverse scale, and nearly always the caller
+// rounds again, with the scale as it is stored. Sources: make_qx_quants, make_qkx2_quants,
+// make_qkx3_quants and make_qp_quants of ggml-quants.c.
+#pragma once
+
+#include "lanes.h"
+
+namespace ggufactory {
+namespace {
+
+constexpr float kGroupMaxEpsilon = 1e-15f;  // below this largest magnitude a group counts as all zero
+
+// float(clamp(nearest_int(v), lo, hi)); `kNear`: the caller knows that every |v| < 2^22.
+template <class L, bool kNear>
+GK_LANE typename L::F round_level(typename L::F v, int lo, int hi) {
+    if constexpr (kNear) {
+        return L::round_clamped(v, lo, hi);
+    } else {
+        return L::to_float(L::clamp(L::nearest_int(v), lo, hi));
+    }
+}
+
+// ---------------------------------------------------------------- x = scale * l, -levels <= l < levels
+
+template <class L>
+struct SymmetricScale {
+    typename L::F scale;
+    typename L::F inverse;  // l = clamp(nearest_int(inverse * x)) are the winner's quants
+    typename L::M is_zero;  // all weights are as good as zero, and so are all quants
+};
+
+// Nineteen scales around the one that maps the largest magnitude to -levels, least squares for each.
+template <class L, int kCount>
+inline SymmetricScale<L> search_symmetric_scale(const typename L::F* x, const typename L::F* w, int levels) {
+    using F = typename L::F;
+    using M = typename L::M;
+    F largest = L::floats(0), magnitude = L::floats(0);
+    GK_UNROLL(16)
+    for (int i = 0; i < kCount; ++i) {
+        const F size = L::abs(x[i]);
+        const M larger = size > magnitude;  // the first of equals decides the sign
+        magnitude = L::select(larger, size, magnitude);
+        largest = L::select(larger, x[i], largest);
+    }
+    const M is_zero = magnitude < L::floats(kGroupMaxEpsilon);
+
+    // Where the group is not zero, |inverse * x| stays near `levels`; where it is, nothing below is used.
+    F wx[kCount], sum_xl, sum_l2;
+    for (int i = 0; i < kCount; ++i) wx[i] = w[i] * x[i];
+    const auto sums = [&](F inverse) {
+        sum_xl = L::floats(0);
+        sum_l2 = L::floats(0);
+        GK_UNROLL(8)
+        for (int i = 0; i < kCount; ++i) {
+            const F l = round_level<L, true>(inverse * x[i], -levels, levels - 1);
+            sum_xl = sum_xl + wx[i] * l;
+            sum_l2 = sum_l2 + w[i] * l * l;
+        }
+    };
+    F best_inverse = L::floats(static_cast<float>(-levels)) / largest;
+    sums(best_inverse);
+    F scale = L::select(sum_l2 == L::floats(0), L::floats(0), sum_xl / sum_l2);
+    F best = scale * sum_xl;
+    GK_UNROLL(1)
+    for (int step = -9; step <= 9; ++step) {
+        if (step == 0) continue;
+        const F inverse = L::floats(-(static_cast<float>(levels) + 0.1f * static_cast<float>(step))) / largest;
+        sums(inverse);
+        const M better = (sum_l2 > L::floats(0)) & (sum_xl * sum_xl > best * sum_l2);
+        const F candidate = sum_xl / sum_l2;
+        scale = L::select(better, candidate, scale);
+        best = L::select(better, candidate * sum_xl, best);
+        best_inverse = L::select(better, inverse, best_inverse);
+    }
+    return {L::select(is_zero, L::floats(0), scale), best_inverse, is_zero};
+}
+
+// ---------------------------------------------------------------- x = scale * l - minimum, 0 <= l <= levels
+
+struct AffineSteps {
+    float first, width;  // inverse scales tried: (first + width * step + levels) / range
+    int last;            // step = 0 ... last
+};
+
+template <class L>
+struct AffineScale {
+    typename L::F scale, minimum;
+    // l = clamp(nearest_int(inverse * (x - floor))) are the winner's quants.
+    typename L::F inverse, floor;
+};
+
+// One candidate: the quants of (inverse, floor) go to `l`, their weighted sums to the rest.
+template <class L, int kCount, bool kNear>
+GK_LANE void affine_sums(const typename L::F* x, const typename L::F* w, typename L::F inverse,
+                         typename L::F floor, int levels, typename L::F* l, typename L::F& sum_l,
+                         typename L::F& sum_l2, typename L::F& sum_xl) {
+    sum_l = sum_l2 = sum_xl = L::floats(0);
+    GK_UNROLL(8)
+    for (int i = 0; i < kCount; ++i) {
+        l[i] = round_level<L, kNear>(inverse * (x[i] - floor), 0, levels);
+        const typename L::F wl = w[i] * l[i];
+        sum_l = sum_l + wl;
+        sum_l2 = sum_l2 + wl * l[i];
+        sum_xl = sum_xl + wl * x[i];
+    }
+}
+
+template <class L, int kCount>
+GK_LANE typename L::F affine_error(const typename L::F* x, const typename L::F* w, const typename L::F* l,
+                                   typename L::F scale, typename L::F floor) {
+    typename L::F error = L::floats(0);
+    GK_UNROLL(8)
+    for (int i = 0; i < kCount; ++i) {
+        const typename L::F difference = scale * l[i] + floor - x[i];
+        error = error + w[i] * (difference * difference);
+    }
+    return error;
+}
+
+// Each step fits scale and minimum by least squares to the quants that its inverse scale gives. A winner
+// moves the floor, and with it the range that the following steps divide by: the order of steps matters.
+template <class L, int kCount>
+inline AffineScale<L> search_affine_scale(const typename L::F* x, const typename L::F* w, int levels,
+                                          AffineSteps steps) {
+    using F = typename L::F;
+    using M = typename L::M;
+    const F zero = L::floats(0);
+    F lowest = x[0], highest = x[0], sum_w = w[0], sum_x = w[0] * x[0];
+    GK_UNROLL(8)
+    for (int i = 1; i < kCount; ++i) {
+        lowest = L::select(x[i] < lowest, x[i], lowest);
+        highest = L::select(x[i] > highest, x[i], highest);
+        sum_w = sum_w + w[i];
+        sum_x = sum_x + w[i] * x[i];
+    }
+    F floor = L::select(lowest > zero, zero, lowest);
+    const M is_flat = L::negate(highest > floor);
+
+    // Rounding is monotone, so the two ends of the group tell whether every quotient is below 2^22.
+    const auto is_near = [&](F inverse) {
+        const F limit = L::floats(0x1p22f);
+        return (L::abs(inverse * (lowest - floor)) < limit) & (L::abs(inverse * (highest - floor)) < limit);
+    };
+    const float top = static_cast<float>(levels);
+    F l[kCount];
+    F sum_l, sum_l2, sum_xl;
+    F inverse = L::floats(top) / (highest - floor);
+    affine_sums<L, kCount, false>(x, w, inverse, floor, levels, l, sum_l, sum_l2, sum_xl);
+    F scale = L::floats(1) / inverse;
+    F best_error = affine_error<L, kCount>(x, w, l, scale, floor);
+    F best_inverse = inverse, best_floor = floor;
+    GK_UNROLL(1)
+    for (int step = 0; step <= steps.last; ++step) {
+        inverse = L::floats(steps.first + steps.width * static_cast<float>(step) + top) / (highest - floor);
+        if (L::any(L::negate(is_near(inverse) | is_flat))) {
+            affine_sums<L, kCount, false>(x, w, inverse, floor, levels, l, sum_l, sum_l2, sum_xl);
+        } else {
+            affine_sums<L, kCount, true>(x, w, inverse, floor, levels, l, sum_l, sum_l2, sum_xl);
+        }
+        const F determinant = sum_w * sum_l2 - sum_l * sum_l;
+        F this_scale = (sum_w * sum_xl - sum_x * sum_l) / determinant;
+        F this_floor = (sum_l2 * sum_x - sum_l * sum_xl) / determinant;
+        const M above = this_floor > zero;
+        this_scale = L::select(above, sum_xl / sum_l2, this_scale);
+        this_floor = L::select(above, zero, this_floor);
+        const F error = affine_error<L, kCount>(x, w, l, this_scale, this_floor);
+        const M better = (determinant > zero) & (error < best_error);
+        best_error = L::select(better, error, best_error);
+        scale = L::select(better, this_scale, scale);
+        best_inverse = L::select(better, inverse, best_inverse);
+        best_floor = L::select(better, floor, best_floor);
+        floor = L::select(better, this_floor, floor);
+    }
+    // A flat group is one value: all quants are zero, and so is its scale.
+    const F flat_floor = L::select(lowest > zero, zero, lowest);
+    floor = L::select(is_flat, flat_floor, floor);
+    return {L::select(is_flat, zero, scale), floor * L::floats(-1), L::select(is_flat, zero, best_inverse),
+            L::select(is_flat, zero, best_floor)};
+}
+
+// ---------------------------------------------------------------- scales of sub-blocks, 0 <= l <= levels
+
+// Quantizes non-negative `x` (the sub-blocks' scales or minima) to bytes `l`; returns their common scale.
+// A byte holds what the reference's uint8_t would: a negative l wraps, and later sweeps read the wrapped
+// value while the sums were taken with the unwrapped one.
+template <class L, int kCount>
+inline typename L::F quantize_positive(const typename L::F* x, const typename L::F* w, int levels,
+                                       typename L::I* l) {
+    using F = typename L::F;
+    using I = typename L::I;
+    using M = typename L::M;
+    const F zero = L::floats(0);
+    const I byte = L::ints(0xff);
+    F largest = zero;
+    for (int i = 0; i < kCount; ++i) largest = L::select(largest > x[i], largest, x[i]);
+    const M is_zero = largest < L::floats(kGroupMaxEpsilon);
+
+    const float top = static_cast<float>(levels);
+    F inverse = L::floats(top) / largest;
+    F scale = L::floats(1) / inverse;
+    F best_error = zero;
+    for (int i = 0; i < kCount; ++i) {
+        const F difference = x[i] - scale * L::to_float(L::nearest_int(inverse * x[i]) & byte);
+        best_error = best_error + w[i] * difference * difference;
+    }
+    GK_UNROLL(1)
+    for (int step = -4; step <= 4; ++step) {
+        if (step == 0) continue;
+        const F step_inverse = L::floats(0.1f * static_cast<float>(step) + top) / largest;
+        const F step_scale = L::floats(1) / step_inverse;
+        F error = zero;
+        for (int i = 0; i < kCount; ++i) {
+            const F quant = L::to_float(L::at_most(L::nearest_int(step_inverse * x[i]), levels));
+            const F difference = x[i] - step_scale * quant;
+            error = error + w[i] * difference * difference;
+        }
+        const M better = error < best_error;
+        best_error = L::select(better, error, best_error);
+        inverse = L::select(better, step_inverse, inverse);
+    }
+    F sum_xl = zero, sum_l2 = zero;
+    for (int i = 0; i < kCount; ++i) {
+        const I quant = L::at_most(L::nearest_int(inverse * x[i]), levels);
+        const F value = L::to_float(quant);
+        sum_xl = sum_xl + w[i] * x[i] * value;
+        sum_l2 = sum_l2 + w[i] * value * value;
+        l[i] = quant & byte;
+    }
+    // Up to five sweeps of coordinate descent. A lane in which a sweep changed nothing would repeat it
+    // exactly, so lanes may sweep on together until none changes.
+    GK_UNROLL(1)
+    for (int sweep = 0; sweep < 5; ++sweep) {
+        M any_changed = zero > zero;
+        for (int i = 0; i < kCount; ++i) {
+            const F old_value = L::to_float(l[i]);
+            F rest_xl = sum_xl - w[i] * x[i] * old_value;
+            F rest_l2 = sum_l2 - w[i] * old_value * old_value;
+            const M fits = (rest_xl > zero) & (rest_l2 > zero);
+            const I quant = L::at_most(L::nearest_int(x[i] * rest_l2 / rest_xl), levels);
+            const F value = L::to_float(quant);
+            rest_xl = rest_xl + w[i] * x[i] * value;
+            rest_l2 = rest_l2 + w[i] * value * value;
+            const M changed = fits & L::negate(quant == l[i]) &
+                              (rest_xl * rest_xl * sum_l2 > sum_xl * sum_xl * rest_l2);
+            l[i] = L::select(changed, quant & byte, l[i]);
+            sum_xl = L::select(changed, rest_xl, sum_xl);
+            sum_l2 = L::select(changed, rest_l2, sum_l2);
+            any_changed = any_changed | changed;
+        }
+        if (!L::any(any_changed)) break;
+    }
+    for (int i = 0; i < kCount; ++i) l[i] = L::select(is_zero, L::ints(0), l[i]);
+    return L::select(is_zero, zero, L::select(sum_l2 > zero, sum_xl / sum_l2, zero));
+}
+
+}  // namespace
+}  // namespace ggufactory

@@ -1,0 +1,82 @@
+"""The reference for any input: ggml itself, through the shared object of the xllamacpp wheel."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ggufactory_kernels import TENSOR_TYPES
+
+
+@cache
+def ggml() -> ctypes.CDLL:
+    """The library, with the signatures of the calls that tests make."""
+    import xllamacpp
+
+    package = Path(xllamacpp.__file__).parent
+    library = ctypes.CDLL(str(next(package.glob("xllamacpp*.so"))))
+    library.ggml_version.restype = ctypes.c_char_p
+    library.ggml_type_name.restype = ctypes.c_char_p
+    library.ggml_blck_size.restype = ctypes.c_int64
+    library.ggml_type_size.restype = ctypes.c_size_t
+    library.ggml_is_quantized.restype = ctypes.c_bool
+    library.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
+    library.ggml_quantize_chunk.restype = ctypes.c_size_t
+    library.ggml_quantize_chunk.argtypes = [
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+    ]
+    library.ggml_validate_row_data.restype = ctypes.c_bool
+    library.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+    return library
+
+
+def ggml_version() -> str:
+    """Such as "0.26.0"."""
+    version: bytes = ggml().ggml_version()
+    return version.decode()
+
+
+def quantize_into(
+    x: npt.NDArray[np.float32],
+    type: str,
+    out: npt.NDArray[np.uint8],
+    importance: npt.NDArray[np.float32] | None = None,
+) -> None:
+    """ggml_quantize_chunk on contiguous rows [rows, columns], one thread."""
+    assert x.flags.c_contiguous
+    assert out.flags.c_contiguous
+    written = ggml().ggml_quantize_chunk(
+        TENSOR_TYPES[type].number,
+        x.ctypes.data,
+        out.ctypes.data,
+        0,
+        x.shape[0],
+        x.shape[1],
+        None if importance is None else importance.ctypes.data,
+    )
+    assert written == out.nbytes
+
+
+def quantize(
+    x: npt.NDArray[np.float32], type: str, importance: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.uint8]:
+    """ggml's bytes of rows [rows, columns]: uint8 [rows, bytes per row]."""
+    out = np.zeros((x.shape[0], TENSOR_TYPES[type].row_bytes(x.shape[1])), np.uint8)
+    quantize_into(np.ascontiguousarray(x), type, out, importance)
+    return out
+
+
+def is_valid(packed: npt.NDArray[np.uint8], type: str) -> bool:
+    """ggml_validate_row_data: whether llama-quantize would accept these bytes."""
+    data = np.ascontiguousarray(packed)
+    return bool(ggml().ggml_validate_row_data(TENSOR_TYPES[type].number, data.ctypes.data, data.nbytes))

@@ -1,0 +1,87 @@
+"""The kernels give ggml's bytes for any weights, importance, shape, thread count and row split."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import oracle
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from weight_families import IMPORTANCE, WEIGHTS, make_importance, make_weights
+
+import ggufactory_kernels as gk
+from ggufactory_kernels import cpu
+from ggufactory_kernels.mismatch import first_mismatch
+
+REFUSED = r"not finite in half|too large"
+USABLE = [name for name, supported in cpu.INSTRUCTION_SETS.items() if supported]
+
+
+def assert_parity(x: Any, type: str, importance: Any, wanted: npt.NDArray[np.uint8], **options: Any) -> None:
+    """Our bytes are `wanted`; or, where llama-quantize would refuse those, we raise."""
+    if not oracle.is_valid(wanted, type):
+        with pytest.raises(ValueError, match=REFUSED):
+            gk.quantize(x, type, importance, **options)
+        return
+    packed = gk.quantize(x, type, importance, **options)
+    mismatch = first_mismatch(wanted, packed, type, x.shape[1])
+    assert mismatch is None, f"{options}: {mismatch}"
+
+
+@pytest.mark.parametrize("mode", IMPORTANCE)
+@pytest.mark.parametrize("family", WEIGHTS)
+def test_every_family_in_every_instruction_set(kernel_type: str, family: str, mode: str) -> None:
+    columns = 3 * max(gk.TENSOR_TYPES[kernel_type].block, 32)
+    x, importance = make_weights(family, 1, 11, columns), make_importance(mode, 2, columns)
+    wanted = oracle.quantize(x, kernel_type, importance)
+    for isa in USABLE:
+        assert_parity(x, kernel_type, importance, wanted, isa=isa)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_shape_thread_count_and_source(kernel_type: str, data: st.DataObject) -> None:
+    family, mode = data.draw(st.sampled_from(list(WEIGHTS))), data.draw(st.sampled_from(list(IMPORTANCE)))
+    columns = gk.TENSOR_TYPES[kernel_type].block * data.draw(st.integers(1, 9))
+    rows, seed = data.draw(st.integers(1, 40)), data.draw(st.integers(0, 2**32 - 1))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.float16, torch.bfloat16]))
+    x = torch.from_numpy(make_weights(family, seed, rows, columns)).to(dtype)
+    x = torch.nan_to_num(x, posinf=1.0, neginf=-1.0)  # of the family that half precision cannot hold
+    importance = make_importance(mode, seed, columns)
+    wanted = oracle.quantize(x.float().numpy(), kernel_type, importance)
+    threads, isa = data.draw(st.integers(1, 5)), data.draw(st.sampled_from(USABLE))
+    if oracle.is_valid(wanted, kernel_type):
+        packed = gk.quantize(x, kernel_type, importance, threads, isa=isa).numpy()
+        assert first_mismatch(wanted, packed, kernel_type, columns) is None
+    else:
+        with pytest.raises(ValueError, match=REFUSED):
+            gk.quantize(x, kernel_type, importance, threads, isa=isa)
+
+
+def test_threads_and_row_splits_change_nothing(kernel_type: str) -> None:
+    columns, rows = 2304, 100  # some four units of work
+    x, importance = make_weights("normal", 5, rows, columns), make_importance("random", 6, columns)
+    wanted = oracle.quantize(x, kernel_type, importance)
+    for threads in (1, 2, 3, 8):
+        assert_parity(x, kernel_type, importance, wanted, threads=threads)
+    for start, stop in ((0, 1), (1, 18), (18, 100)):
+        assert_parity(x[start:stop], kernel_type, importance, wanted[start:stop])
+
+
+def test_denormals_survive_another_librarys_flush_to_zero(kernel_type: str, isa: str) -> None:
+    columns = 4 * max(gk.TENSOR_TYPES[kernel_type].block, 64)
+    for family in ("denormal", "scale_denormal", "least_denormals", "block_mix"):
+        x, importance = make_weights(family, 3, 9, columns), make_importance("tiny", 4, columns)
+        wanted = oracle.quantize(x, kernel_type, importance)
+        assert torch.set_flush_denormal(True)
+        try:
+            packed = gk.quantize(x, kernel_type, importance, threads=2, isa=isa)
+            still_flushing = float(np.float32(1e-41) * np.float32(0.5)) == 0
+        finally:
+            torch.set_flush_denormal(False)
+        assert first_mismatch(wanted, packed, kernel_type, columns) is None, family
+        assert still_flushing, "the caller's own setting comes back"
