@@ -16,7 +16,7 @@ READERS = 4
 TILE_BYTES = 8 << 20
 """What one reader fetches, converts and reorders at a time."""
 
-WORKER_BASE_BYTES = 320 << 20
+WORKER_BASE_BYTES = 192 << 20
 """A worker process before its first span: interpreter, Ray, boto3, the kernels."""
 
 _COPIES_OF_A_TILE = 3
@@ -32,13 +32,16 @@ class PieceBytes:
     packed: tuple[tuple[str, int], ...]
 
 
-def span_bytes(pieces: Sequence[PieceBytes], parts: Sequence[int]) -> int:
-    """Upper bound of what one span needs at once; `parts` are its part sizes, header included."""
+def span_bytes(pieces: Sequence[PieceBytes], parts: Sequence[int], headers: int) -> int:
+    """Upper bound of what one span needs at once.
+
+    `parts` are its part sizes, header included; `headers` are the bytes of all headers that it is given.
+    """
     held = sum(p.held for p in pieces)
-    reading = READERS * _COPIES_OF_A_TILE * TILE_BYTES
+    reading = _COPIES_OF_A_TILE * min(READERS * TILE_BYTES, held)
     window = UPLOADS_IN_FLIGHT + 1
     in_flight = max((sum(parts[i : i + window]) for i in range(len(parts))), default=0)
-    return held + reading + in_flight + sum(_kept(p) for p in pieces)
+    return held + reading + in_flight + headers + sum(_kept(p) for p in pieces)
 
 
 def _kept(piece: PieceBytes) -> int:

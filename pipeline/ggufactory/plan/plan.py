@@ -268,7 +268,8 @@ def _largest_span(
             pieces.append(memory.PieceBytes(rows * cost.source_row, tensor.converted_type, tuple(packed)))
         offsets = [r.files[0].part_offsets for r in rungs]
         parts = [o[number + 1] - o[number] for o in offsets]
-        largest = max(largest, memory.span_bytes(pieces, parts))
+        headers = sum(r.files[0].header_bytes for r in rungs) if number == 0 else 0
+        largest = max(largest, memory.span_bytes(pieces, parts, headers))
     return largest
 
 
