@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,10 +20,12 @@ from ggufactory.assemble import uploads
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.cluster.span_task import make_span
 from ggufactory.cluster.work import missing_spans
+from ggufactory.container.decode import decode_header
 from ggufactory.errors import InputError, SourceChangedError
 from ggufactory.plan import plan as planning
 from ggufactory.plan.plan import Plan
 from ggufactory.storage import open_store
+from small_checkpoints import write_checkpoint
 
 KERNELS = frozenset({"Q8_0", "Q6_K", "Q4_K", "BF16", "F16", "F32"})
 
@@ -104,3 +109,25 @@ def test_a_stack_of_matrices_keeps_to_each_ones_importance(source: Path, tmp_pat
     together = made((stacked,), {stacked.name: values}, "stacked")
     apart = [made((t,), {t.name: v[None]}, t.name)[0] for t, v in zip(up, values, strict=True)]
     assert together[0] == b"".join(apart)
+
+
+FIXTURES = Path(__file__).parents[1] / "data" / "architectures"
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in FIXTURES.glob("*/expected.json")))
+@pytest.mark.parametrize("span", [3_000, 1 << 30])
+def test_every_architecture_fixture(tmp_path: Path, name: str, span: int) -> None:
+    """The BF16 rung, made in small pieces and in one: every tensor's bytes are the converter's."""
+    recorded = FIXTURES / name / "checkpoint"
+    source = recorded if recorded.exists() else write_checkpoint(name, tmp_path)
+    plan = _plan(source, tmp_path / "out", ("BF16",), span=span)
+    (data,) = _make(plan, tmp_path / "out").values()
+    header = decode_header(lambda offset, length: data[offset : offset + length], len(data))
+    expected = {t[0]: t[1:] for t in json.loads((FIXTURES / name / "expected.json").read_text())["tensors"]}
+    found = {}
+    for info in header.tensors:
+        kind = {0: "F32", 30: "BF16"}[info.type]
+        start = header.data_offset + info.offset
+        size = math.prod(info.ne) * {"F32": 4, "BF16": 2}[kind]
+        found[info.name] = [kind, list(info.ne), hashlib.sha256(data[start : start + size]).hexdigest()]
+    assert found == expected

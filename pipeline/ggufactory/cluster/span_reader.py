@@ -78,9 +78,11 @@ class SpanReader:
             return self._read_rows(piece, start, stop, out)
         rows = piece.row_map.source_rows(start, stop)
         first, last = int(rows.min()), int(rows.max()) + 1
-        covered = np.empty((last - first, out.shape[1]), np.uint8)
+        # By the source's columns: a bias is one output row, made of sources of one column.
+        row_bytes = gk.TENSOR_TYPES[piece.converted_type].row_bytes(piece.sources[0].columns)
+        covered = np.empty((last - first, row_bytes), np.uint8)
         fetched = self._read_rows(piece, first, last, covered)
-        np.take(covered, rows - first, axis=0, out=out)
+        np.take(covered, rows - first, axis=0, out=out.reshape(len(rows), -1), mode="clip")
         return fetched
 
     def _read_rows(self, piece: PieceWork, start: int, stop: int, out: Bytes) -> int:

@@ -1,0 +1,34 @@
+"""Every family, by the class names that config.json may hold."""
+
+from __future__ import annotations
+
+from ggufactory.architectures.family import Family
+from ggufactory.architectures.llama import LLAMA
+from ggufactory.architectures.model import Model
+from ggufactory.checkpoint.checkpoint import Checkpoint
+from ggufactory.checkpoint.json_object import clip
+from ggufactory.errors import InputError
+
+FAMILIES: tuple[Family, ...] = (LLAMA,)
+FAMILY_BY_CLASS = {name: family for family in FAMILIES for name in family.classes}
+
+
+def describe(checkpoint: Checkpoint) -> Model:
+    """What llama.cpp's converter makes of the checkpoint, from its headers and small files alone.
+
+    InputError for an unknown architecture; PlanError that lists every other fault together.
+    """
+    config = checkpoint.read_json("config.json")
+    if config is None:
+        fix = ""
+        if "params.json" in checkpoint.files:
+            fix = "This is Mistral's own format: give the Hugging Face version of the model"
+        raise InputError(f"checkpoint {checkpoint.name} has no config.json", fix=fix)
+    classes = config.get("architectures")
+    name = classes[0] if isinstance(classes, list) and classes else None
+    if not isinstance(name, str) or name not in FAMILY_BY_CLASS:
+        raise InputError(
+            f"config.json: architectures begins with {clip(name)}; known architectures: "
+            f"{', '.join(sorted(FAMILY_BY_CLASS))}"
+        )
+    return FAMILY_BY_CLASS[name].describe(checkpoint, config)

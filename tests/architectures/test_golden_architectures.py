@@ -1,0 +1,37 @@
+"""Described checkpoints against what llama.cpp's converter made of them: every key and every byte, in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from converted_rows import DATA, expected, metadata_rows, tensor_rows
+from small_checkpoints import CHECKPOINTS, write_checkpoint
+
+from ggufactory.architectures.registry import describe
+from ggufactory.checkpoint import open_checkpoint
+
+RECORDED = ["llama2", "llama31", "llama32_tied", "mistral"]
+
+
+@pytest.fixture(params=[*RECORDED, *CHECKPOINTS])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def folder(name: str, tmp_path: Path) -> Path:
+    return DATA / name / "checkpoint" if name in RECORDED else write_checkpoint(name, tmp_path)
+
+
+def test_metadata_is_the_converters(name: str, folder: Path) -> None:
+    rows = metadata_rows(describe(open_checkpoint(str(folder))))
+    want = list(expected(name)["kv"].items())
+    assert [key for key, _ in rows] == [key for key, _ in want]
+    for (key, got), (_, wanted) in zip(rows, want, strict=True):
+        assert got == wanted, key
+
+
+def test_tensors_are_the_converters(name: str, folder: Path) -> None:
+    model = describe(open_checkpoint(str(folder)))
+    assert tensor_rows(model, folder) == expected(name)["tensors"]
