@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ import numpy as np
 import pytest
 
 from ggufactory_kernels import TENSOR_TYPES, cpu, quantizable
-
-sys.path.insert(0, str(Path(__file__).parent))  # oracle.py and weight_families.py
 
 KERNEL_TYPES = [name for name in TENSOR_TYPES if quantizable(name)]
 
