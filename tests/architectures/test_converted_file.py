@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from converted_rows import tensor_bytes
-
 from ggufactory.architectures.registry import describe
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.container.header import DEFAULT_ALIGNMENT, TensorInfo, encode_header, padded

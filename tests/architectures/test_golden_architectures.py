@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from converted_rows import DATA, expected, metadata_rows, tensor_rows
-from small_checkpoints import CHECKPOINTS, write_checkpoint
 
+from converted_rows import DATA, expected, metadata_rows, tensor_rows
 from ggufactory.architectures.registry import describe
 from ggufactory.checkpoint import open_checkpoint
+from small_checkpoints import CHECKPOINTS, write_checkpoint
 
 RECORDED = ["llama2", "llama31", "llama32_tied", "mistral"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from converted_rows import DATA
 from tokenizers import Tokenizer
 
+from converted_rows import DATA
 from ggufactory.architectures.registry import describe
 from ggufactory.architectures.tokenizer import pre_tokenizer
 from ggufactory.architectures.tokenizer.pre_tokenizer_hashes import NAME_BY_HASH, TEST_TEXT

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_checkpoints import CHECKPOINTS, write_checkpoint
 
 from ggufactory.architectures.registry import describe
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.errors import InputError, PlanError
+from small_checkpoints import CHECKPOINTS, write_checkpoint
 
 Json = dict[str, Any]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from converted_rows import DATA
 
+from converted_rows import DATA
 from ggufactory.architectures.key_values import KeyValues
 from ggufactory.architectures.tokenizer.files import TokenizerFiles
 from ggufactory.architectures.tokenizer.special_tokens import add_special_tokens

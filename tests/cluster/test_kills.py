@@ -133,5 +133,32 @@ def test_s3_server_killed(s3: Weed, s3_prefix: str, tmp_path: Path, big_enough_f
     }
 
 
+@pytest.mark.s3
+def test_s3_server_gone_for_longer(
+    s3: Weed, s3_prefix: str, tmp_path: Path, big_enough_for_s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than retries last: the job says that the store is down, and resumes when it is back."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    arguments = ["quantize", big_enough_for_s3, "--to", s3_prefix, "--ladder", "Q8_0,Q4_K_M", "--workers", "1"]
+    run = JobProcess.start(tmp_path / "log", *arguments)
+    assert run.wait_until(lambda: _parts_on(s3_prefix) >= 4)
+    done = _parts_on(s3_prefix)
+    s3.kill()
+    try:
+        code = run.wait()
+    finally:
+        s3.start()
+    assert code in (3, 4), run.text()
+    assert s3.endpoint in run.text()
+    assert "Traceback" not in run.text()
+    assert _parts_on(s3_prefix) >= done
+    again = JobProcess.start(tmp_path / "again.log", *arguments)
+    assert again.wait() == 0, again.text()
+    spans, left = _spans(again.text())
+    assert left < spans
+    verified = JobProcess.start(tmp_path / "verify.log", "verify", s3_prefix)
+    assert verified.wait() == 0, verified.text()
+
+
 def _parts_on(target: str) -> int:
     return sum(len(parts) for parts in stored_parts(target).values())

@@ -36,10 +36,14 @@ def cluster() -> Iterator[Cluster]:
     made.shutdown()
 
 
-def test_its_spans_are_made_elsewhere(cluster: Cluster, tmp_path: Path, tinylm: str) -> None:
+def test_its_spans_are_made_elsewhere(
+    cluster: Cluster, tmp_path: Path, tinylm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address is given as `ray job submit` gives it to its entry point."""
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     target = str(tmp_path / "out")
     arguments = ["quantize", tinylm, "--to", target, "--ladder", "Q8_0,Q4_K_M", "--span-size", "30K"]
-    run = JobProcess.start(tmp_path / "log", *arguments, "--ray-address", cluster.address)
+    run = JobProcess.start(tmp_path / "log", *arguments)
     assert run.wait_until(lambda: sum(len(p) for p in stored_parts(target).values()) >= 10), run.text()
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     assert run.wait() == 0, run.text()
