@@ -90,9 +90,10 @@ def run(spec: JobSpec, watcher: Watcher) -> Result:
     target = open_store(spec.require_target())
     plan = make_plan(spec, target)
     for _ in range(_ATTEMPTS):
-        progress = uploads.begin(target, plan)
         listed, _ = manifest.read(target)
+        progress = uploads.begin(target, plan)
         if not progress.uploads and not _unlisted(plan, progress, listed):
+            uploads.end(target, plan)
             return Result(plan, _ladder_entries(plan, listed), made=False)
         try:
             _make(spec, target, plan, progress, watcher)

@@ -117,6 +117,28 @@ def test_stopped_by_a_signal(
 
 
 @pytest.mark.s3
+def test_driver_killed_on_s3(s3: Weed, s3_prefix: str, tmp_path: Path, big_enough_for_s3: str) -> None:
+    """The multipart uploads are found again, their parts are used, and no object is seen before it is whole."""
+    arguments = ["quantize", big_enough_for_s3, "--to", s3_prefix, "--ladder", "Q8_0,Q4_K_M", "--workers", "1"]
+    for number, parts_wanted in enumerate((2, 8, 14)):
+        run = JobProcess.start(tmp_path / f"{number}.log", *arguments)
+        reached = run.wait_until(lambda wanted=parts_wanted: _parts_on(s3_prefix) >= wanted)  # type: ignore[misc]
+        assert reached, run.text()
+        run.kill()
+        names = {info.name for info in open_store(s3_prefix).list()}
+        assert not any(name.endswith(".gguf") for name in names)
+    stored = stored_parts(s3_prefix)
+    done = len(set.intersection(*stored.values()))
+    last = JobProcess.start(tmp_path / "last.log", *arguments)
+    assert last.wait() == 0, last.text()
+    spans, left = _spans(last.text())
+    assert 0 < left <= spans - done
+    verified = JobProcess.start(tmp_path / "verify.log", "verify", s3_prefix)
+    assert verified.wait() == 0, verified.text()
+    assert stored_parts(s3_prefix) == {}
+
+
+@pytest.mark.s3
 def test_s3_server_killed(s3: Weed, s3_prefix: str, tmp_path: Path, big_enough_for_s3: str) -> None:
     """In the middle of the uploads, for a moment: the workers' own retries carry the job through."""
     arguments = ["quantize", big_enough_for_s3, "--to", s3_prefix, "--ladder", "Q8_0,Q4_K_M", "--workers", "2"]

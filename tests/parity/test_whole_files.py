@@ -10,6 +10,8 @@ import boto3
 import pytest
 
 from ggufactory import job
+from ggufactory.assemble import uploads
+from ggufactory.errors import InputError
 from ggufactory.publish.manifest import read
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
@@ -110,3 +112,19 @@ def _upload(s3: Weed, folder: Path) -> str:
     for path in folder.iterdir():
         s3.client().upload_file(str(path), "models", f"org/tinylm/{path.name}")
     return "s3://models/org/tinylm"
+
+
+def test_state_of_a_run_that_was_killed_at_its_very_end_is_removed(tmp_path: Path, tinylm: str) -> None:
+    spec = JobSpec(source=tinylm, to=str(tmp_path), ladder=("Q8_0",))
+    plan = job.run(spec, SilentWatcher()).plan
+    store = open_store(str(tmp_path))
+    store.put(uploads.state_name(plan), b'{"fingerprint": "any", "uploads": {}}')
+    assert not job.run(spec, SilentWatcher()).made
+    assert store.stat(uploads.state_name(plan)) is None
+
+
+def test_a_manifest_that_is_none_stops_the_job_before_it_begins(tmp_path: Path, tinylm: str) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match=r"manifest\.json is not a manifest"):
+        job.run(JobSpec(source=tinylm, to=str(tmp_path), ladder=("Q8_0",)), SilentWatcher())
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]

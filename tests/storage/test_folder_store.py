@@ -393,3 +393,13 @@ def test_small_parts_are_allowed(store: Store) -> None:
     parts = [store.upload_part(upload, n, n - 1, memoryview(b"x")) for n in (1, 2, 3)]
     assert store.complete(upload, parts).size == 3
     assert store.limits.min_part_bytes == 1
+
+
+def test_the_last_object_takes_its_folders_with_it(store: FolderStore, tmp_path: Path) -> None:
+    for name in ("a/b/x", "a/y"):
+        store.put(name, b"data")
+    store.delete("a/b/x")
+    assert not (tmp_path / "store" / "a" / "b").exists()
+    store.delete("a/y")
+    assert not (tmp_path / "store" / "a").exists()
+    assert (tmp_path / "store").exists()

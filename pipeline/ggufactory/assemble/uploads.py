@@ -71,8 +71,9 @@ def complete(store: Store, file: FilePlan, progress: Progress) -> ObjectInfo:
 
 
 def end(store: Store, plan: Plan) -> None:
-    """Remove the state of a plan whose files are all finished."""
-    store.delete(state_name(plan))
+    """Remove the state of a plan whose files are all finished; also that of a run killed before it could."""
+    if store.stat(state_name(plan)):
+        store.delete(state_name(plan))
 
 
 def abandon(store: Store, plan: Plan, progress: Progress) -> None:

@@ -94,6 +94,10 @@ class FolderStore:
         with self._changing(name) as path:
             path.unlink(missing_ok=True)
             self._private.forget(name)
+            # Names have folders only because file systems do: the last object takes its folders with it.
+            with suppress(OSError):
+                for folder in path.parents[: name.count("/")]:
+                    folder.rmdir()
 
     def check_writable(self) -> None:
         with folder_errors(self._root):
