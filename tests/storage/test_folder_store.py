@@ -395,7 +395,7 @@ def test_small_parts_are_allowed(store: Store) -> None:
     assert store.limits.min_part_bytes == 1
 
 
-def test_the_last_object_takes_its_folders_with_it(store: FolderStore, tmp_path: Path) -> None:
+def test_the_last_object_takes_its_folders_with_it(store: Store, tmp_path: Path) -> None:
     for name in ("a/b/x", "a/y"):
         store.put(name, b"data")
     store.delete("a/b/x")
