@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ggufactory import __version__, job
 from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, VERIFY
+from ggufactory.cli_job import add_job_flags, job_spec
 from ggufactory.errors import GgufactoryError, InputError
 from ggufactory.inspection import inspect
 from ggufactory.observe import tables
@@ -21,7 +22,7 @@ from ggufactory.observe.log_watcher import LogWatcher
 from ggufactory.observe.terminal_watcher import TerminalWatcher
 from ggufactory.plan.summary import as_json
 from ggufactory.publish.verify import verify
-from ggufactory.spec import DEVICES, JobSpec, load_job, parse_size
+from ggufactory.spec import DEVICES
 from ggufactory.storage import open_store
 
 _WIDTH_OF_FILES = 160
@@ -57,7 +58,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _quantize(options: argparse.Namespace) -> int:
-    spec = _spec(options)
+    spec = job_spec(options)
     if sys.stderr.isatty():
         with TerminalWatcher() as shown:
             result = job.run(spec, shown)
@@ -71,7 +72,7 @@ def _quantize(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    spec = _spec(options)
+    spec = job_spec(options)
     plan = job.make_plan(spec, open_store(spec.to) if spec.to else None)
     if options.json:
         print(json.dumps(as_json(plan), indent=1))
@@ -102,20 +103,6 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_FILES)
 
 
-def _spec(options: argparse.Namespace) -> JobSpec:
-    """The job file's fields, and over them the flags that were given."""
-    asked = load_job(options.job) if options.job else {}
-    for name in ("source", "to", "imatrix", "name", "ray_address", "workers", "device", "span_size"):
-        if getattr(options, name, None) is not None:
-            asked[name] = getattr(options, name)
-    if options.ladder is not None:
-        asked["ladder"] = tuple(r.strip() for r in options.ladder.split(",") if r.strip())
-    if "source" not in asked:
-        raise InputError("no source", fix="Name a checkpoint: a folder or s3://bucket/prefix")
-    size = asked.pop("span_size", None)
-    return JobSpec(ladder=asked.pop("ladder", ()), span_bytes=parse_size(str(size)) if size else None, **asked)
-
-
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("ggufactory", description=ABOUT, epilog=EXIT_CODES, formatter_class=raw)
@@ -129,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=raw,
     )
-    _add_job_options(quantize)
+    add_job_flags(quantize)
     cluster = quantize.add_argument_group("where it runs")
     cluster.add_argument(
         "--ray-address", metavar="ADDR", help="join this Ray cluster ('auto': the one on this machine)"
@@ -143,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser(
         "plan", help="say what quantize would do", description=PLAN, epilog=EXIT_CODES, formatter_class=raw
     )
-    _add_job_options(plan)
+    add_job_flags(plan)
     plan.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     plan.set_defaults(command=_plan)
 
@@ -163,22 +150,3 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("path", metavar="CHECKPOINT_OR_GGUF", help="a folder, a .gguf file, or either on s3://")
     look.set_defaults(command=_inspect)
     return parser
-
-
-def _add_job_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "source",
-        nargs="?",
-        metavar="SOURCE",
-        help="a Hugging Face folder of safetensors, local or s3://bucket/prefix",
-    )
-    parser.add_argument("--to", metavar="TARGET", help="a folder or s3://bucket/prefix")
-    parser.add_argument("--ladder", metavar="RUNGS", help="file types of llama-quantize, comma-separated: Q8_0,Q4_K_M")
-    parser.add_argument("--imatrix", metavar="FILE", help="an importance matrix of llama-imatrix (.gguf or .dat)")
-    parser.add_argument("--name", help="of the files: NAME-RUNG.gguf (default: the last part of SOURCE)")
-    parser.add_argument(
-        "--span-size",
-        metavar="SIZE",
-        help="wished source bytes of one span, such as 64M (default: by the model)",
-    )
-    parser.add_argument("--job", metavar="JOB.yaml", help="read these fields from a file; flags override it")

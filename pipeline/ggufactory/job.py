@@ -9,7 +9,7 @@ from typing import Protocol
 import ggufactory_kernels as gk
 from ggufactory.architectures import describe
 from ggufactory.assemble import uploads
-from ggufactory.calibrate.imatrix import read_importance_matrix
+from ggufactory.calibrate.imatrix import read_importance_matrices
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.cluster.descriptor import SpanReceipt
 from ggufactory.errors import GgufactoryError, IncompleteError, InputError, UnavailableError, UploadGoneError
@@ -65,7 +65,7 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
     """Everything that can be decided from headers; InputError with all faults together."""
     checkpoint = open_checkpoint(spec.source)
     model = describe(checkpoint)
-    importance = read_importance_matrix(spec.imatrix) if spec.imatrix else None
+    importance = read_importance_matrices(spec.imatrix) if spec.imatrix else None
     return planning.make(
         model,
         spec.ladder,
@@ -76,6 +76,9 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
         importance_matrix=importance,
         quantizable=frozenset(kind for kind in gk.TENSOR_TYPES if gk.quantizable(kind)),
         span_bytes=spec.span_bytes,
+        options=spec.options,
+        prune_layers=spec.prune_layers,
+        split_bytes=spec.split_bytes,
     )
 
 

@@ -25,11 +25,11 @@ _COPIES_OF_A_TILE = 3
 
 @dataclass(frozen=True, slots=True)
 class PieceBytes:
-    """One piece: its bytes as held, and on each rung its type and packed bytes."""
+    """One piece: its bytes as held, and on each rung its type, whether importance weighs it, and its bytes."""
 
     held: int
     held_type: str
-    packed: tuple[tuple[str, int], ...]
+    packed: tuple[tuple[str, bool, int], ...]
 
 
 def span_bytes(pieces: Sequence[PieceBytes], parts: Sequence[int], headers: int) -> int:
@@ -46,6 +46,5 @@ def span_bytes(pieces: Sequence[PieceBytes], parts: Sequence[int], headers: int)
 
 def _kept(piece: PieceBytes) -> int:
     """Packed once, used on several rungs: kept between them."""
-    uses = Counter(kind for kind, _ in piece.packed)
-    sizes = dict(piece.packed)
-    return sum(sizes[kind] for kind, n in uses.items() if n > 1 and kind != piece.held_type)
+    uses = Counter(piece.packed)
+    return sum(size for (kind, _, size), n in uses.items() if n > 1 and kind != piece.held_type)
