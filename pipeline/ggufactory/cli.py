@@ -6,15 +6,15 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
 
 from ggufactory import __version__, job
-from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, VERIFY
-from ggufactory.cli_job import add_job_flags, job_spec
+from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPUBLISH, VERIFY
+from ggufactory.cli_job import add_cluster_flags, add_job_flags, job_spec
 from ggufactory.errors import GgufactoryError, InputError
 from ggufactory.inspection import inspect
 from ggufactory.observe import tables
@@ -22,7 +22,7 @@ from ggufactory.observe.log_watcher import LogWatcher
 from ggufactory.observe.terminal_watcher import TerminalWatcher
 from ggufactory.plan.summary import as_json
 from ggufactory.publish.verify import verify
-from ggufactory.spec import DEVICES
+from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 
 _WIDTH_OF_FILES = 160
@@ -58,14 +58,22 @@ def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _quantize(options: argparse.Namespace) -> int:
+    return _run_job(options, job.run)
+
+
+def _republish_header(options: argparse.Namespace) -> int:
+    return _run_job(options, job.republish_headers)
+
+
+def _run_job(options: argparse.Namespace, run: Callable[[JobSpec, job.Watcher], job.Result]) -> int:
     spec = job_spec(options)
     if sys.stderr.isatty():
         with TerminalWatcher() as shown:
-            result = job.run(spec, shown)
+            result = run(spec, shown)
         tally = shown.tally
     else:
         logged = LogWatcher()
-        result = job.run(spec, logged)
+        result = run(spec, logged)
         tally = logged.tally
     tables.print_result(_console(), spec.require_target(), result, tally)
     return 0
@@ -109,23 +117,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ggufactory {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    quantize = commands.add_parser(
-        "quantize",
-        help="make the files of a ladder",
-        description=QUANTIZE,
-        epilog=EXIT_CODES,
-        formatter_class=raw,
-    )
-    add_job_flags(quantize)
-    cluster = quantize.add_argument_group("where it runs")
-    cluster.add_argument(
-        "--ray-address", metavar="ADDR", help="join this Ray cluster ('auto': the one on this machine)"
-    )
-    cluster.add_argument(
-        "--workers", type=int, metavar="N", help="spans at once on an embedded Ray (default: one per core)"
-    )
-    cluster.add_argument("--device", choices=DEVICES, help="what quantizes (default: auto)")
-    quantize.set_defaults(command=_quantize)
+    for name, short, long, command in (
+        ("quantize", "make the files of a ladder", QUANTIZE, _quantize),
+        ("republish-header", "make the metadata of split files anew", REPUBLISH, _republish_header),
+    ):
+        runs = commands.add_parser(name, help=short, description=long, epilog=EXIT_CODES, formatter_class=raw)
+        add_job_flags(runs)
+        add_cluster_flags(runs)
+        runs.set_defaults(command=command)
 
     plan = commands.add_parser(
         "plan", help="say what quantize would do", description=PLAN, epilog=EXIT_CODES, formatter_class=raw

@@ -10,7 +10,7 @@ from ggufactory.errors import InputError
 from ggufactory.job_file import key_value, load_job
 from ggufactory.plan.ladder import LADDERS
 from ggufactory.plan.options import NO_OPTIONS, Options
-from ggufactory.spec import JobSpec, parse_size
+from ggufactory.spec import DEVICES, JobSpec, parse_size
 
 
 def add_job_flags(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,14 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
     add("--span-size", metavar="SIZE", help="wished source bytes of a span, such as 64M (default: by the model)")
     add("--job", metavar="JOB.yaml", help="read these fields from a file; flags override it")
     _add_option_flags(parser)
+
+
+def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
+    """Where a job runs."""
+    add = parser.add_argument_group("where it runs").add_argument
+    add("--ray-address", metavar="ADDR", help="join this Ray cluster ('auto': the one on this machine)")
+    add("--workers", type=int, metavar="N", help="spans at once on an embedded Ray (default: one per core)")
+    add("--device", choices=DEVICES, help="what quantizes (default: auto)")
 
 
 def _add_option_flags(parser: argparse.ArgumentParser) -> None:

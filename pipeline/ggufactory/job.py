@@ -14,6 +14,7 @@ from ggufactory.checkpoint import open_checkpoint
 from ggufactory.cluster.descriptor import SpanReceipt
 from ggufactory.errors import GgufactoryError, IncompleteError, InputError, UnavailableError, UploadGoneError
 from ggufactory.plan import plan as planning
+from ggufactory.plan.importance import shown
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
 from ggufactory.publish import manifest
@@ -111,6 +112,27 @@ def run(spec: JobSpec, watcher: Watcher) -> Result:
         f"{target.uri}: the uploads of this job keep disappearing",
         fix="Look for a lifecycle rule or a clean-up that aborts them, then start again",
     )
+
+
+def republish_headers(spec: JobSpec, watcher: Watcher) -> Result:
+    """As `run`, when nothing but files of metadata alone has to be made; InputError otherwise.
+
+    Nothing special happens here: a file's identity follows from its bytes, and those of split files
+    that hold tensors hold no metadata, so a job that changes metadata finds them finished.
+    """
+    target = open_store(spec.require_target())
+    plan = make_plan(spec, target)
+    others = [
+        name
+        for name, file in plan.files.items()
+        if not (file.with_metadata and file.tensors == (0, 0)) and not uploads.finished_object(target, file)
+    ]
+    if others:
+        raise InputError(
+            f"{target.uri}: {len(others)} files with tensors are not there or not as planned: {shown(others)}",
+            fix="Only files that were split (--split-max-size) have their metadata apart: use `ggufactory quantize`",
+        )
+    return run(spec, watcher)
 
 
 def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher: Watcher) -> None:
