@@ -14,6 +14,15 @@ struct GridOutcome {
     typename L::M lost;    // the search left the grid, where the reference aborts
 };
 
+// One sub-block: its scale, the codes of its points, and the signs of each eight weights.
+template <class L, int kCodes, int kSigns>
+struct GridSubBlock {
+    typename L::F scale;
+    typename L::I codes[kCodes], signs[kSigns];
+    typename L::M active;  // not as good as zero
+    typename L::M lost;
+};
+
 template <class L>
 GK_LANE typename L::F sum_of_squares(const typename L::F* x) {
     typename L::F sum = L::floats(0);
@@ -72,6 +81,14 @@ GK_LANE typename L::I fold_signs_evenly(const typename L::F* x, const typename L
     return (signs ^ flipped) & L::ints(0x7f);
 }
 
+// A negative scale is stored as a positive one with all signs turned.
+template <class L, int kSigns>
+GK_LANE typename L::F make_positive(typename L::F scale, int sign_mask, typename L::I (&signs)[kSigns]) {
+    const typename L::M negative = scale < L::floats(0);
+    for (typename L::I& sign : signs) sign = L::select(negative, sign ^ L::ints(sign_mask), sign);
+    return L::select(negative, L::floats(0) - scale, scale);
+}
+
 template <class L, int kCount>
 GK_LANE typename L::F largest_of(const typename L::F* x) {
     typename L::F largest = x[0];
@@ -83,6 +100,15 @@ GK_LANE typename L::F largest_of(const typename L::F* x) {
 template <class L>
 GK_LANE typename L::I quantize_odd_scale(typename L::F scale, typename L::F inverse, int last) {
     return L::clamp(L::nearest_int(L::floats(0.5f) * (inverse * scale - L::floats(1))), 0, last);
+}
+
+// Two of them to a byte.
+template <class L, int kCount>
+GK_LANE void pack_odd_scales(const typename L::F* scales, typename L::F inverse, typename L::I* bytes) {
+    for (int j = 0; j < kCount; j += 2) {
+        bytes[j / 2] = quantize_odd_scale<L>(scales[j], inverse, 15) |
+                       (quantize_odd_scale<L>(scales[j + 1], inverse, 15) << 4);
+    }
 }
 
 template <class L>

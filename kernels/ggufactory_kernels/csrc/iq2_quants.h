@@ -10,23 +10,6 @@
 namespace ggufactory {
 namespace {
 
-// One sub-block: its scale, and for each of its groups of eight the point's code and the signs.
-template <class L, int kGroups>
-struct GridSubBlock {
-    typename L::F scale;
-    typename L::I codes[kGroups], signs[kGroups];
-    typename L::M active;  // not as good as zero
-    typename L::M lost;
-};
-
-// A negative scale is stored as a positive one with all signs turned.
-template <class L, int kSigns>
-GK_LANE typename L::F make_positive(typename L::F scale, int sign_mask, typename L::I (&signs)[kSigns]) {
-    const typename L::M negative = scale < L::floats(0);
-    for (typename L::I& sign : signs) sign = L::select(negative, sign ^ L::ints(sign_mask), sign);
-    return L::select(negative, L::floats(0) - scale, scale);
-}
-
 struct IQ2_XXS : IQ2_XXSLayout {
     static constexpr int kSubBlock = 32, kGroups = kSubBlock / 8;
 
@@ -45,7 +28,7 @@ struct IQ2_XXS : IQ2_XXSLayout {
         GK_UNROLL(1)
         for (int j = 0; j < kBlock / kSubBlock; ++j) {
             const int first = j * kSubBlock;
-            GridSubBlock<L, kGroups> sub = search<L>(book, x + first, importance + first, mean_square);
+            GridSubBlock<L, kGroups, kGroups> sub = search<L>(book, x + first, importance + first, mean_square);
             lost = lost | sub.lost;
             scales[j] = sub.scale;
             largest = L::select(largest > sub.scale, largest, sub.scale);
@@ -71,14 +54,14 @@ struct IQ2_XXS : IQ2_XXSLayout {
 
 private:
     template <class L>
-    static inline GridSubBlock<L, kGroups> search(const Codebook& book, const typename L::F* x,
+    static inline GridSubBlock<L, kGroups, kGroups> search(const Codebook& book, const typename L::F* x,
                                                   const typename L::F* importance,
                                                   typename L::F mean_square) {
         using F = typename L::F;
         const F zero = L::floats(0);
         F w[kSubBlock], folded[kSubBlock];
         grid_weights<L, kSubBlock>(x, importance, mean_square, w);
-        GridSubBlock<L, kGroups> sub;
+        GridSubBlock<L, kGroups, kGroups> sub;
         for (int k = 0; k < kGroups; ++k) {
             sub.signs[k] = fold_signs_evenly<L>(x + 8 * k, w + 8 * k, folded + 8 * k);
         }
@@ -100,18 +83,10 @@ private:
 // Sub-blocks of sixteen, as IQ2_XS and IQ2_S have them.
 constexpr int kIq2SubBlocks = kSuperBlock / 16;
 
-template <class L>
-inline void pack_iq2_scales(const typename L::F* scales, typename L::F inverse, typename L::I* bytes) {
-    for (int j = 0; j < kIq2SubBlocks; j += 2) {
-        bytes[j / 2] = quantize_odd_scale<L>(scales[j], inverse, 15) |
-                       (quantize_odd_scale<L>(scales[j + 1], inverse, 15) << 4);
-    }
-}
-
 // Fits `sub.scale` and `sub.codes` to sixteen folded weights; a sub-block below `epsilon` is zero.
 template <class L>
 GK_LANE void fit_iq2_sub_block(const Codebook& book, const typename L::F* folded, const typename L::F* w,
-                               float epsilon, int sign_mask, GridSubBlock<L, 2>& sub) {
+                               float epsilon, int sign_mask, GridSubBlock<L, 2, 2>& sub) {
     const typename L::F largest = largest_of<L, 16>(folded);
     sub.active = L::negate(largest < L::floats(epsilon));
     const GridFit<L, 2> fit = fit_to_grid<L, Octets, 2, Refinement::kOffGrid>(
@@ -136,7 +111,7 @@ struct IQ2_XS : IQ2_XSLayout {
         GK_UNROLL(1)
         for (int j = 0; j < kIq2SubBlocks; ++j) {
             F w[16], folded[16];
-            GridSubBlock<L, 2> sub;
+            GridSubBlock<L, 2, 2> sub;
             grid_weights<L, 16>(x + 16 * j, importance + 16 * j, mean_square, w);
             for (int k = 0; k < 2; ++k) {
                 sub.signs[k] = fold_signs_evenly<L>(x + 16 * j + 8 * k, w + 8 * k, folded + 8 * k);
@@ -153,8 +128,54 @@ struct IQ2_XS : IQ2_XSLayout {
         const typename L::M is_zero = largest == zero;
         for (int i = kQuants; i < kSubScales; ++i) bytes[i] = L::select(is_zero, L::ints(0), bytes[i]);
         const F d = largest / L::floats(31);
-        pack_iq2_scales<L>(scales, L::floats(1) / d, bytes + kSubScales);
+        pack_odd_scales<L, kIq2SubBlocks>(scales, L::floats(1) / d, bytes + kSubScales);
         const I half_scale = float_to_half<L>(d);
+        store_half<L>(half_scale, bytes + kScale);
+        return {half_is_finite<L>(half_scale), lost};
+    }
+};
+
+struct IQ2_S : IQ2_SLayout {
+    // `x`, `importance` (null: none): kBlock floats of each lane's block. Writes kBytes bytes.
+    template <class L>
+    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
+                                   typename L::I* bytes) {
+        using F = typename L::F;
+        using I = typename L::I;
+        constexpr float kEpsilon = 1e-8f;
+        const Codebook& book = iq2_s_codebook();
+        const F zero = L::floats(0);
+        const F twice_mean_square = L::floats(2) * sum_of_squares<L>(x) / L::floats(kBlock);
+        F scales[kIq2SubBlocks], largest = zero;
+        typename L::M lost = zero < zero;
+        for (int i = 0; i < kBlock / 32; ++i) bytes[kHighQuants + i] = L::ints(0);
+        GK_UNROLL(1)
+        for (int j = 0; j < kIq2SubBlocks; ++j) {
+            F w[16], folded[16];
+            GridSubBlock<L, 2, 2> sub;
+            if (importance) {
+                grid_weights<L, 16>(x + 16 * j, importance + 16 * j, twice_mean_square, w);
+            } else {
+                const F base = L::floats(0.25f) * twice_mean_square;
+                for (int i = 0; i < 16; ++i) w[i] = base + x[16 * j + i] * x[16 * j + i];
+            }
+            for (int k = 0; k < 2; ++k) sub.signs[k] = fold_signs<L>(x + 16 * j + 8 * k, folded + 8 * k);
+            fit_iq2_sub_block<L>(book, folded, w, kEpsilon, 0xff, sub);
+            lost = lost | sub.lost;
+            scales[j] = sub.scale;
+            largest = L::select(largest > sub.scale, largest, sub.scale);
+            for (int k = 0; k < 2; ++k) {
+                const int group = 2 * j + k;
+                const I place = L::select(sub.active, place_of<L, Octets>(book, sub.codes[k]), L::ints(0));
+                bytes[kQuants + group] = place & L::ints(0xff);
+                bytes[kSigns + group] = L::select(sub.active, sub.signs[k], L::ints(0));
+                I& high = bytes[kHighQuants + group / 4];
+                high = high | (L::shift_right(place, 8) << (2 * (group % 4)));
+            }
+        }
+        const F d = largest / L::floats(31);
+        pack_odd_scales<L, kIq2SubBlocks>(scales, L::floats(1) / d, bytes + kSubScales);
+        const I half_scale = float_to_half<L>(d * L::floats(0.9875f));
         store_half<L>(half_scale, bytes + kScale);
         return {half_is_finite<L>(half_scale), lost};
     }
