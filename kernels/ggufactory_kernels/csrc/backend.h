@@ -21,6 +21,7 @@ enum class FaultKind {
     kNone,
     kNonFinite,      // among the weights from `block` on there is one that is no number
     kScaleOverflow,  // a stored scale (or a converted number) of `block` is too large for its format
+    kOffGrid,        // the weights or importance of `block` are too large for the search of grid points
 };
 
 // The first thing that is wrong, in the order of blocks.

@@ -1,6 +1,7 @@
 // The CPU driver: lane = block. Takes `kWidth` blocks at a time through load, quantize and store.
 #pragma once
 
+#include "grid_blocks.h"
 #include "tile.h"
 
 namespace ggufactory {
@@ -24,6 +25,23 @@ GK_LANE bool load_source(SourceFormat format, const uint8_t* const* blocks, type
     }
 }
 
+// What a type's quantize() says of its lanes: where the stored scales are finite, or more.
+template <class L>
+GK_LANE Fault first_fault(typename L::M finite, int64_t block) {
+    const typename L::M overflow = L::negate(finite);
+    if (!L::any(overflow)) return {};
+    return {FaultKind::kScaleOverflow, block + first_lane<L>(overflow)};
+}
+
+template <class L>
+GK_LANE Fault first_fault(const GridOutcome<L>& outcome, int64_t block) {
+    const typename L::M wrong = outcome.lost | L::negate(outcome.finite);
+    if (!L::any(wrong)) return {};
+    const int lane = first_lane<L>(wrong);
+    const bool lost = L::any(outcome.lost) && first_lane<L>(outcome.lost) == lane;
+    return {lost ? FaultKind::kOffGrid : FaultKind::kScaleOverflow, block + lane};
+}
+
 template <class L, class Type>
 Fault quantize_blocks(const Rows& rows, int64_t first, int64_t last) {
     constexpr int kWidth = L::kWidth;
@@ -41,11 +59,9 @@ Fault quantize_blocks(const Rows& rows, int64_t first, int64_t last) {
         }
         if (!load_source<L, Type::kBlock>(rows.format, sources, x)) return {FaultKind::kNonFinite, block};
         if (rows.importance) load_tile<L, SourceFormat::kF32, Type::kBlock>(importances, importance);
-        const typename L::M finite =
-            Type::template quantize<L>(x, rows.importance ? importance : nullptr, bytes);
-        if (L::any(L::negate(finite))) {
-            return {FaultKind::kScaleOverflow, block + first_lane<L>(L::negate(finite))};
-        }
+        const auto outcome = Type::template quantize<L>(x, rows.importance ? importance : nullptr, bytes);
+        const Fault fault = first_fault<L>(outcome, block);
+        if (fault.kind != FaultKind::kNone) return fault;
         store_tile<L, Type::kBytes>(bytes, rows.out + block * Type::kBytes, lanes);
     }
     return {};
