@@ -1,10 +1,15 @@
 // The CPU driver: lane = block. Takes `kWidth` blocks at a time through load, quantize and store.
 #pragma once
 
+#include <type_traits>
+
 #include "tile.h"
 
 namespace ggufactory {
 namespace {
+
+// Base of the types whose element weights, with importance, need the mean square of their row.
+struct WeighedByRow {};
 
 template <class L>
 GK_LANE int first_lane(typename L::M m) {
@@ -24,6 +29,17 @@ GK_LANE bool load_source(SourceFormat format, const uint8_t* const* blocks, type
     }
 }
 
+// `mean_squares`: of each lane's row, for the types that are WeighedByRow.
+template <class L, class Type>
+GK_LANE typename L::M quantize_tile(const typename L::F* x, const typename L::F* importance,
+                                    const float* mean_squares, typename L::I* bytes) {
+    if constexpr (std::is_base_of_v<WeighedByRow, Type>) {
+        return Type::template quantize<L>(x, importance, L::load_floats(mean_squares), bytes);
+    } else {
+        return Type::template quantize<L>(x, importance, bytes);
+    }
+}
+
 template <class L, class Type>
 Fault quantize_blocks(const Rows& rows, int64_t first, int64_t last) {
     constexpr int kWidth = L::kWidth;
@@ -33,16 +49,18 @@ Fault quantize_blocks(const Rows& rows, int64_t first, int64_t last) {
     for (int64_t block = first; block < last; block += kWidth) {
         const int lanes = last - block < kWidth ? static_cast<int>(last - block) : kWidth;
         const uint8_t *sources[kWidth], *importances[kWidth];
+        float mean_squares[kWidth] = {};
         for (int lane = 0; lane < kWidth; ++lane) {
             const int64_t source = block + (lane < lanes ? lane : lanes - 1);  // spare lanes repeat the last
             sources[lane] = rows.source + source * source_bytes;
             importances[lane] = reinterpret_cast<const uint8_t*>(
                 rows.importance ? rows.importance + source % rows.blocks_per_row * Type::kBlock : nullptr);
+            if (rows.mean_squares) mean_squares[lane] = rows.mean_squares[source / rows.blocks_per_row];
         }
         if (!load_source<L, Type::kBlock>(rows.format, sources, x)) return {FaultKind::kNonFinite, block};
         if (rows.importance) load_tile<L, SourceFormat::kF32, Type::kBlock>(importances, importance);
         const typename L::M finite =
-            Type::template quantize<L>(x, rows.importance ? importance : nullptr, bytes);
+            quantize_tile<L, Type>(x, rows.importance ? importance : nullptr, mean_squares, bytes);
         if (L::any(L::negate(finite))) {
             return {FaultKind::kScaleOverflow, block + first_lane<L>(L::negate(finite))};
         }
