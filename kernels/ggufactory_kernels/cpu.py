@@ -53,6 +53,11 @@ def quantize_rows(
     if kind == _NON_FINITE:
         raise ValueError(_non_finite_message(source, source_type, target, columns, block))
     if kind == _SCALE_OVERFLOW:
+        # Types that are weighed by the mean square of a row overflow at its first block when a later
+        # weight is not finite.
+        row = block * target.block // columns
+        if not np.isfinite(_decode(source, source_type, row * columns, columns)).all():
+            raise ValueError(_non_finite_message(source, source_type, target, columns, row * columns // target.block))
         raise ValueError(_overflow_message(source, source_type, target, columns, block))
     if kind == _OFF_GRID:
         raise ValueError(_off_grid_message(source, source_type, target, columns, block))
@@ -62,7 +67,7 @@ def _non_finite_message(
     source: npt.NDArray[np.uint8], source_type: str, target: TensorType, columns: int, block: int
 ) -> str:
     start = block * target.block
-    weights = _decode(source, source_type, start, _BLOCKS_AT_ONCE * target.block)
+    weights = _decode(source, source_type, start, max(_BLOCKS_AT_ONCE * target.block, columns))
     index = int(np.argmax(~np.isfinite(weights)))
     row, column = divmod(start + index, columns)
     return f"weights are finite numbers, found {weights[index]} in row {row}, column {column}"

@@ -15,6 +15,7 @@ struct Rows {
     int64_t blocks_per_row;
     const float* importance;  // one per column, or null
     uint8_t* out;
+    const float* mean_squares = nullptr;  // one per row, where the kernel has asked for them
 };
 
 enum class FaultKind {
@@ -36,6 +37,9 @@ struct Kernel {
     int block_bytes;
     // Quantizes blocks [first, last). Blocks after a fault are left unwritten.
     Fault (*quantize)(const Rows& rows, int64_t first, int64_t last);
+    // Of rows [first, last), to `out`: for kernels whose blocks, with importance, depend on their row.
+    // Others have none.
+    void (*mean_squares)(const Rows& rows, int64_t first, int64_t last, float* out) = nullptr;
 };
 
 // One instruction set's kernels.

@@ -112,12 +112,6 @@ GK_LANE void pack_odd_scales(const typename L::F* scales, typename L::F inverse,
 }
 
 template <class L>
-GK_LANE void store_half(typename L::I half, typename L::I* bytes) {
-    bytes[0] = half & L::ints(0xff);
-    bytes[1] = L::shift_right(half, 8);
-}
-
-template <class L>
 GK_LANE void store_word(typename L::I word, typename L::I* bytes) {
     for (int i = 0; i < 4; ++i) bytes[i] = L::shift_right(word, 8 * i) & L::ints(0xff);
 }

@@ -1,11 +1,16 @@
 // The CPU driver: lane = block. Takes `kWidth` blocks at a time through load, quantize and store.
 #pragma once
 
+#include <type_traits>
+
 #include "grid_blocks.h"
 #include "tile.h"
 
 namespace ggufactory {
 namespace {
+
+// Base of the types whose element weights, with importance, need the mean square of their row.
+struct WeighedByRow {};
 
 template <class L>
 GK_LANE int first_lane(typename L::M m) {
@@ -42,6 +47,17 @@ GK_LANE Fault first_fault(const GridOutcome<L>& outcome, int64_t block) {
     return {lost ? FaultKind::kOffGrid : FaultKind::kScaleOverflow, block + lane};
 }
 
+// `mean_squares`: of each lane's row, for the types that are WeighedByRow.
+template <class L, class Type>
+GK_LANE auto quantize_tile(const typename L::F* x, const typename L::F* importance,
+                                    const float* mean_squares, typename L::I* bytes) {
+    if constexpr (std::is_base_of_v<WeighedByRow, Type>) {
+        return Type::template quantize<L>(x, importance, L::load_floats(mean_squares), bytes);
+    } else {
+        return Type::template quantize<L>(x, importance, bytes);
+    }
+}
+
 template <class L, class Type>
 Fault quantize_blocks(const Rows& rows, int64_t first, int64_t last) {
     constexpr int kWidth = L::kWidth;
@@ -51,15 +67,18 @@ Fault quantize_blocks(const Rows& rows, int64_t first, int64_t last) {
     for (int64_t block = first; block < last; block += kWidth) {
         const int lanes = last - block < kWidth ? static_cast<int>(last - block) : kWidth;
         const uint8_t *sources[kWidth], *importances[kWidth];
+        float mean_squares[kWidth] = {};
         for (int lane = 0; lane < kWidth; ++lane) {
             const int64_t source = block + (lane < lanes ? lane : lanes - 1);  // spare lanes repeat the last
             sources[lane] = rows.source + source * source_bytes;
             importances[lane] = reinterpret_cast<const uint8_t*>(
                 rows.importance ? rows.importance + source % rows.blocks_per_row * Type::kBlock : nullptr);
+            if (rows.mean_squares) mean_squares[lane] = rows.mean_squares[source / rows.blocks_per_row];
         }
         if (!load_source<L, Type::kBlock>(rows.format, sources, x)) return {FaultKind::kNonFinite, block};
         if (rows.importance) load_tile<L, SourceFormat::kF32, Type::kBlock>(importances, importance);
-        const auto outcome = Type::template quantize<L>(x, rows.importance ? importance : nullptr, bytes);
+        const auto outcome =
+            quantize_tile<L, Type>(x, rows.importance ? importance : nullptr, mean_squares, bytes);
         const Fault fault = first_fault<L>(outcome, block);
         if (fault.kind != FaultKind::kNone) return fault;
         store_tile<L, Type::kBytes>(bytes, rows.out + block * Type::kBytes, lanes);
