@@ -105,13 +105,23 @@ def _console() -> Console:
 def _spec(options: argparse.Namespace) -> JobSpec:
     """The job file's fields, and over them the flags that were given."""
     asked = load_job(options.job) if options.job else {}
-    for name in ("source", "to", "imatrix", "name", "ray_address", "workers", "device", "span_size"):
+    for name in (
+        "source",
+        "to",
+        "imatrix",
+        "name",
+        "ray_address",
+        "workers",
+        "device",
+        "span_size",
+        "allow_requantize",
+    ):
         if getattr(options, name, None) is not None:
             asked[name] = getattr(options, name)
     if options.ladder is not None:
         asked["ladder"] = tuple(r.strip() for r in options.ladder.split(",") if r.strip())
     if "source" not in asked:
-        raise InputError("no source", fix="Name a checkpoint: a folder or s3://bucket/prefix")
+        raise InputError("no source", fix="Name a checkpoint: a folder or a .gguf file, local or on s3://bucket/prefix")
     size = asked.pop("span_size", None)
     return JobSpec(ladder=asked.pop("ladder", ()), span_bytes=parse_size(str(size)) if size else None, **asked)
 
@@ -170,12 +180,18 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="?",
         metavar="SOURCE",
-        help="a Hugging Face folder of safetensors, local or s3://bucket/prefix",
+        help="a Hugging Face folder of safetensors or a .gguf file (of a split, the first), local or s3://bucket/prefix",
     )
     parser.add_argument("--to", metavar="TARGET", help="a folder or s3://bucket/prefix")
     parser.add_argument("--ladder", metavar="RUNGS", help="file types of llama-quantize, comma-separated: Q8_0,Q4_K_M")
     parser.add_argument("--imatrix", metavar="FILE", help="an importance matrix of llama-imatrix (.gguf or .dat)")
     parser.add_argument("--name", help="of the files: NAME-RUNG.gguf (default: the last part of SOURCE)")
+    parser.add_argument(
+        "--allow-requantize",
+        action="store_true",
+        default=None,
+        help="also from tensors that are already quantized: quality is lost twice",
+    )
     parser.add_argument(
         "--span-size",
         metavar="SIZE",

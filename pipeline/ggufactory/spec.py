@@ -35,6 +35,8 @@ class JobSpec:
     device: str = "auto"
     span_bytes: int | None = None
     """Wished source bytes of a span; None: by the model's size."""
+    allow_requantize: bool = False
+    """Also from tensors that are already quantized."""
 
     def __post_init__(self) -> None:
         if not self.ladder:
@@ -83,7 +85,9 @@ def _field(path: str, key: str, value: object) -> object:
         return tuple(r.strip() for r in rungs if r.strip())
     if key == "workers" and (not isinstance(value, int) or isinstance(value, bool)):
         raise InputError(f"job file {path}: workers: wanted a whole number, found {value!r}")
-    if key not in ("workers", "span_size") and not isinstance(value, str):
+    if key == "allow_requantize" and not isinstance(value, bool):
+        raise InputError(f"job file {path}: allow_requantize: wanted true or false, found {value!r}")
+    if key not in ("workers", "span_size", "allow_requantize") and not isinstance(value, str):
         raise InputError(f"job file {path}: {key}: wanted text, found {value!r}")
     return value
 

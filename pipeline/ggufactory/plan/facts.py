@@ -15,6 +15,7 @@ class ModelFacts:
 
     architecture: str
     layers: int
+    """The reference's `n_layer_all`."""
     gqa: int
     experts: int
     is_70b: bool
@@ -23,16 +24,18 @@ class ModelFacts:
 
 def facts_of(architecture: str, metadata: Mapping[str, Value]) -> ModelFacts:
     """The facts, as llama.cpp reads them. InputError when a key is missing or is no whole number."""
-    layers = _first_number(metadata, f"{architecture}.block_count")
+    # Of the projector of images and sound the reference reads nothing but its tensors.
+    layers = _first_number(metadata, f"{architecture}.block_count", default=0 if architecture == "clip" else None)
     heads = _first_number(metadata, f"{architecture}.attention.head_count", default=0)
     kv_heads = _first_number(metadata, f"{architecture}.attention.head_count_kv", default=heads)
-    llama_70b = architecture == "llama" and heads != kv_heads
+    llama_70b = architecture in ("llama", "llama-embed") and heads != kv_heads
     return ModelFacts(
         architecture=architecture,
         layers=layers,
         gqa=heads // kv_heads if kv_heads else 0,
         experts=_first_number(metadata, f"{architecture}.expert_count", default=0),
-        is_70b=layers == 80 and (llama_70b or architecture in ("qwen2", "deci", "olmo")),
+        is_70b=(layers == 80 and (llama_70b or architecture in ("qwen2", "deci", "olmo")))
+        or (architecture, layers) == ("jais2", 68),
     )
 
 

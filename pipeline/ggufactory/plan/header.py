@@ -1,18 +1,19 @@
 """The header of one file: the metadata that llama-quantize writes, and where each tensor lies.
 
-Source: llama.cpp, `llama_model_quantize_impl`: the converter's keys in order, then
+Source: llama.cpp, `llama_model_quantize_impl`: the source's keys in order, then
 `general.quantization_version`, `general.file_type` and the keys of the importance matrix, each moved
-to the end.
+to the end. It copies strings as C does: what follows a zero byte is lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ggufactory.architectures.model import Model, OutputTensor
 from ggufactory.calibrate.imatrix import ImportanceMatrix
 from ggufactory.container.header import TensorInfo, encode_header
-from ggufactory.container.metadata import KeyValue, ValueType
+from ggufactory.container.metadata import KeyValue, Scalar, ValueType
 from ggufactory.plan.ftypes import FileType
 from ggufactory.plan.recipe import Decision
 from ggufactory_kernels.types import TENSOR_TYPES
@@ -37,7 +38,7 @@ def header_of(
         *(_importance_keys(importance) if importance else ()),
     )
     moved = {kv.key for kv in last}
-    metadata = [kv for kv in model.metadata if kv.key not in moved]
+    metadata = [_copied(kv) for kv in model.metadata if kv.key not in moved]
     infos = []
     offset = 0
     for tensor in tensors:
@@ -46,6 +47,20 @@ def header_of(
         size = tensor.rows * kind.row_bytes(tensor.columns)
         offset += size + -size % ALIGNMENT
     return encode_header([*metadata, *last], infos)
+
+
+def _copied(kv: KeyValue) -> KeyValue:
+    if ValueType.STRING not in (kv.type, kv.item_type):
+        return kv
+    if isinstance(kv.value, tuple):
+        return replace(kv, value=tuple(_before_zero(item) for item in kv.value))
+    return replace(kv, value=_before_zero(kv.value))
+
+
+def _before_zero(value: Scalar) -> Scalar:
+    if isinstance(value, str):
+        return value.partition("\0")[0]
+    return value.partition(b"\0")[0] if isinstance(value, bytes) else value
 
 
 def _importance_keys(matrix: ImportanceMatrix) -> list[KeyValue]:

@@ -25,7 +25,13 @@ def faults(tensors: Sequence[OutputTensor], decided: Decided, matrix: Importance
         found.append(
             f"importance matrix {matrix.file} is of another model: {len(misfits)} tensors do not fit: " + shown(misfits)
         )
-    used = {name for _, decisions in decided for name, d in decisions.items() if TENSOR_TYPES[d.type].uses_importance}
+    stored = {t.name: t.converted_type for t in tensors}
+    used = {
+        name
+        for _, decisions in decided
+        for name, d in decisions.items()
+        if d.type != stored[name] and TENSOR_TYPES[d.type].uses_importance
+    }
     missing = sorted(name for name in used if name not in matrix.entries and _is_covered(name))
     if missing:
         found.append(

@@ -18,7 +18,7 @@ from itertools import accumulate
 from ggufactory.architectures.model import Model, OutputTensor
 from ggufactory.calibrate.imatrix import ImportanceMatrix
 from ggufactory.errors import InputError, PlanError
-from ggufactory.plan import importance, memory
+from ggufactory.plan import conversion, importance, memory
 from ggufactory.plan.facts import facts_of
 from ggufactory.plan.ftypes import FileType, file_type
 from ggufactory.plan.header import ALIGNMENT, header_of
@@ -115,14 +115,17 @@ def make(
     limits: PartLimits,
     importance_matrix: ImportanceMatrix | None = None,
     quantizable: frozenset[str],
+    dequantizable: frozenset[str] = frozenset(),
+    allow_requantize: bool = False,
     span_bytes: int | None = None,
 ) -> Plan:
     """Plan `ladder` of `model`.
 
-    `files`: the checkpoint's files by name; `quantizable`: the tensor types that the kernels can
-    make; `limits`: of the target store; `span_bytes`: wished source bytes of a span.
-    PlanError with every fault: unknown rungs, types without a kernel, importance that is missing or
-    does not fit, limits that no layout keeps.
+    `files`: the checkpoint's files by name; `quantizable`, `dequantizable`: the tensor types that
+    the kernels can make, and make numbers of again; `limits`: of the target store; `allow_requantize`:
+    also from tensors that are already quantized; `span_bytes`: wished source bytes of a span.
+    PlanError with every fault: unknown rungs, types without a kernel, tensors that may not or cannot be
+    converted, importance that is missing or does not fit, limits that no layout keeps.
     """
     tensors = tuple(sorted(model.tensors, key=lambda t: reference_order(t.name)))
     facts = [TensorFacts(t.name, tuple(reversed(t.shape)), t.converted_type) for t in tensors]
@@ -132,7 +135,13 @@ def make(
     decided = [(r, decide_types(facts, model_facts, r, has_importance=has_importance)) for r in rungs]
     for rung, decisions in decided:
         faults += _width_faults(rung, decisions)
-        faults += _kernel_faults(rung, decisions, quantizable)
+    faults += conversion.faults(
+        tensors,
+        decided,
+        quantizable=quantizable,
+        dequantizable=dequantizable,
+        allow_requantize=allow_requantize,
+    )
     faults += importance.faults(tensors, decided, importance_matrix)
     if faults:
         raise PlanError(faults)
@@ -196,18 +205,6 @@ def _width_faults(rung: FileType, decisions: Mapping[str, Decision]) -> list[str
     ] * bool(refused)
 
 
-def _kernel_faults(rung: FileType, decisions: Mapping[str, Decision], quantizable: frozenset[str]) -> list[str]:
-    missing: dict[str, int] = {}
-    for decision in decisions.values():
-        if decision.type not in quantizable:
-            missing[decision.type] = missing.get(decision.type, 0) + 1
-    return [
-        f"rung {rung.name} needs {kind} for {count} tensors, which this build cannot make "
-        f"(it makes {', '.join(sorted(quantizable))})"
-        for kind, count in sorted(missing.items())
-    ]
-
-
 def _row_costs(tensor: OutputTensor, types: Sequence[str]) -> RowCosts:
     return RowCosts(
         rows=tensor.rows,
@@ -265,7 +262,8 @@ def _largest_span(
         for piece in span:
             tensor, cost, rows = tensors[piece.tensor], costs[piece.tensor], piece.stop - piece.start
             packed = ((r.decisions[tensor.name].type, rows * c) for r, c in zip(rungs, cost.rung_rows, strict=True))
-            pieces.append(memory.PieceBytes(rows * cost.source_row, tensor.converted_type, tuple(packed)))
+            unpacked_row = TENSOR_TYPES["F32"].row_bytes(tensor.columns)
+            pieces.append(memory.PieceBytes(rows * cost.source_row, tensor.converted_type, tuple(packed), unpacked_row))
         offsets = [r.files[0].part_offsets for r in rungs]
         parts = [o[number + 1] - o[number] for o in offsets]
         headers = sum(r.files[0].header_bytes for r in rungs) if number == 0 else 0
