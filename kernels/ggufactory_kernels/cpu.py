@@ -15,7 +15,7 @@ _KERNEL_NUMBERS = {number for number, _, _ in _cpu.kernel_types()}
 KERNEL_TYPES = tuple(name for name, type_ in TENSOR_TYPES.items() if type_.number in _KERNEL_NUMBERS)
 """The tensor types that this build quantizes to."""
 
-_NON_FINITE, _SCALE_OVERFLOW = 1, 2
+_NON_FINITE, _SCALE_OVERFLOW, _OFF_GRID = 1, 2, 3
 _BLOCKS_AT_ONCE = 16
 """The widest backend's lanes: a weight that is not finite lies within so many blocks of its report."""
 
@@ -38,7 +38,7 @@ def quantize_rows(
     """Quantize the raw rows of `source` into `out`, both flat bytes of matching sizes.
 
     ValueError where this build lacks a kernel or this machine the instruction set, and for the first
-    weight that is not finite or block whose scale overflows.
+    weight that is not finite or block whose scale overflows or whose search leaves the grid.
     """
     if target.name not in KERNEL_TYPES:
         raise ValueError(f"this build cannot quantize to {target.name}; it can to {', '.join(KERNEL_TYPES)}")
@@ -53,14 +53,21 @@ def quantize_rows(
     if kind == _NON_FINITE:
         raise ValueError(_non_finite_message(source, source_type, target, columns, block))
     if kind == _SCALE_OVERFLOW:
+        # Types that are weighed by the mean square of a row overflow at its first block when a later
+        # weight is not finite.
+        row = block * target.block // columns
+        if not np.isfinite(_decode(source, source_type, row * columns, columns)).all():
+            raise ValueError(_non_finite_message(source, source_type, target, columns, row * columns // target.block))
         raise ValueError(_overflow_message(source, source_type, target, columns, block))
+    if kind == _OFF_GRID:
+        raise ValueError(_off_grid_message(source, source_type, target, columns, block))
 
 
 def _non_finite_message(
     source: npt.NDArray[np.uint8], source_type: str, target: TensorType, columns: int, block: int
 ) -> str:
     start = block * target.block
-    weights = _decode(source, source_type, start, _BLOCKS_AT_ONCE * target.block)
+    weights = _decode(source, source_type, start, max(_BLOCKS_AT_ONCE * target.block, columns))
     index = int(np.argmax(~np.isfinite(weights)))
     row, column = divmod(start + index, columns)
     return f"weights are finite numbers, found {weights[index]} in row {row}, column {column}"
@@ -76,6 +83,18 @@ def _overflow_message(
     return (
         f"row {row}, columns {column} to {column + target.block - 1}: the scale of this {target.name} block "
         f"is not finite in half precision; its largest weight is {largest:g}"
+    )
+
+
+def _off_grid_message(
+    source: npt.NDArray[np.uint8], source_type: str, target: TensorType, columns: int, block: int
+) -> str:
+    row, column = divmod(block * target.block, columns)
+    largest = np.abs(_decode(source, source_type, block * target.block, target.block)).max()
+    return (
+        f"row {row}, columns {column} to {column + target.block - 1}: the search for {target.name} left its grid, "
+        f"because the errors of this block, weighed by importance, are too large for single precision; "
+        f"its largest weight is {largest:g}"
     )
 
 

@@ -30,8 +30,13 @@ import ggufactory_kernels as gk  # noqa: E402
 from ggufactory_kernels import cpu  # noqa: E402
 from ggufactory_kernels.mismatch import first_mismatch  # noqa: E402
 
-CASES = [("F16", False), ("BF16", False), ("Q8_0", False)]
-CASES += [(name, weighted) for name in ("Q4_K", "Q6_K") for weighted in (False, True)]
+CASES = [
+    (name, weighted)
+    for name, type_ in gk.TENSOR_TYPES.items()
+    if gk.quantizable(name) and name != "F32"
+    for weighted in (False, True)
+    if (type_.uses_importance or not weighted) and (weighted or not type_.needs_importance)
+]
 INSTRUCTION_SETS = [name for name, supported in cpu.INSTRUCTION_SETS.items() if supported]
 
 

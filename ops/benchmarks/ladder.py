@@ -55,7 +55,7 @@ def main() -> None:
         write_imatrix(job.make_plan(spec), imatrix)
         usage = measure(quantize_command(source, target, imatrix, options.workers))
         subprocess.run([*GGUFACTORY, "verify", str(target)], check=True, stdout=subprocess.DEVNULL)
-        spec = JobSpec(source=str(source), to=str(target), ladder=LADDER, imatrix=str(imatrix))
+        spec = JobSpec(source=str(source), to=str(target), ladder=LADDER, imatrix=(str(imatrix),))
         peer = reference_seconds(job.make_plan(spec), source, imatrix, options.sample)
         write_record(job.make_plan(spec), usage, peer, options)
 

@@ -30,6 +30,16 @@ A job file holds the same fields as the flags:
   imatrix: imatrix.gguf
 """
 
+REPUBLISH = """\
+Make the metadata of split files anew: a corrected chat template, a tokenizer key, another name. Only the
+first file of each rung is written; it holds all metadata and no tensor. Give the flags of the `quantize`
+run that made the files, with what has changed; nothing is written when that would change a tensor.
+
+  ggufactory quantize ./model --to ./out --ladder Q4_K_M --split-max-size 45G
+  ggufactory republish-header ./model --to ./out --ladder Q4_K_M --split-max-size 45G \\
+      --override-kv general.name=str:Better
+"""
+
 PLAN = """\
 Say what `quantize` would do, without reading a weight or writing a byte: types, exact file sizes,
 parts, memory of a worker, and everything that is wrong with the request. With --to, parts follow the

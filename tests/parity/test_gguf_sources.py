@@ -27,7 +27,9 @@ def contents(tinylm: str) -> Contents:
 
 def _make(source: str, target: str, imatrix: str | None, span_bytes: int | None = None) -> list[str]:
     """SHA-256 of every rung's file, as the manifest records what was read back."""
-    spec = JobSpec(source=source, to=target, ladder=LADDER, imatrix=imatrix, span_bytes=span_bytes)
+    spec = JobSpec(
+        source=source, to=target, ladder=LADDER, imatrix=(imatrix,) if imatrix else (), span_bytes=span_bytes
+    )
     return [f"{entry['file']} {entry['sha256']}" for entry in job.run(spec, SilentWatcher()).entries]
 
 

@@ -114,7 +114,7 @@ def test_four_dimensions() -> None:
 
 
 def test_copied_tensors_need_no_importance() -> None:
-    matrix = ImportanceMatrix("x.gguf", "0", (), 1, {}, {})
+    matrix = ImportanceMatrix("x.gguf", "0", (), 1, {"output.weight": np.ones((1, 256), np.float32)}, {})
     kept = _tensor("blk.0.ffn_up.weight", "Q6_K", 3, 256)
     assert _plan((kept,), ["Q6_K"], importance=matrix).rungs[0].decisions[kept.name].type == "Q6_K"
     with pytest.raises(PlanError, match=r"no entry for 1 tensors"):
@@ -126,7 +126,7 @@ def test_memory_of_unpacked_rows(row: int, needed: int) -> None:
     """Rows that are held quantized pass through single precision, a tile (or a row) at a time."""
 
     def bytes_of(held_type: str, type: str) -> int:
-        piece = memory.PieceBytes(held=1 << 20, held_type=held_type, packed=((type, 1 << 20),), unpacked_row=row)
+        piece = memory.PieceBytes(held=1 << 20, held_type=held_type, packed=((type, False, 1 << 20),), unpacked_row=row)
         return memory.span_bytes([piece], [1 << 20], headers=0)
 
     assert bytes_of("Q8_0", "Q6_K") - bytes_of("Q8_0", "Q8_0") == needed
@@ -140,7 +140,7 @@ def test_strings_are_copied_as_c_does() -> None:
         KeyValue("tokenizer.ggml.tokens", ValueType.ARRAY, ("a\0b", b"\xff\0", "", "\0"), ValueType.STRING),
     )
     plan = _plan((_tensor("output.weight", "F16", 3, 256),), ["Q8_0"], metadata=metadata)
-    header = plan.header(plan.rungs[0])
+    header = plan.header(plan.rungs[0], plan.rungs[0].files[0])
     assert b"before" in header
     assert b"after" not in header
     tokens = b"".join(len(t).to_bytes(8, "little") + t for t in (b"a", b"\xff", b"", b""))

@@ -113,15 +113,15 @@ GK_LANE void unpack_six_bits(const typename L::I* bytes, typename L::I* scales, 
 
 // The quants of one sub-block under its stored scale `d` and minimum `dm`. Where the stored scale is zero
 // the search's own quants stay.
-template <class L>
+template <class L, int kCount = kAffineSubBlock>
 inline void round_to_stored_scale(const typename L::F* x, typename L::F d, typename L::F dm,
                                   const AffineScale<L>& found, int levels, typename L::I* quants) {
     const typename L::M vanished = d == L::floats(0);
-    for (int i = 0; i < kAffineSubBlock; ++i) {
+    for (int i = 0; i < kCount; ++i) {
         quants[i] = L::clamp(L::nearest_int((x[i] + dm) / d), 0, levels);
     }
     if (!L::any(vanished)) return;
-    for (int i = 0; i < kAffineSubBlock; ++i) {
+    for (int i = 0; i < kCount; ++i) {
         const typename L::I searched =
             L::clamp(L::nearest_int(found.inverse * (x[i] - found.floor)), 0, levels);
         quants[i] = L::select(vanished, searched, quants[i]);
@@ -155,10 +155,8 @@ GK_LANE typename L::M quantize_affine_super_block(const typename L::F* x, const 
     pack_six_bits<L>(scale_bytes, minimum_bytes, bytes + Layout::kSubScales);
     unpack_six_bits<L>(bytes + Layout::kSubScales, scale_bytes, minimum_bytes);
     const I half_scale = float_to_half<L>(scale), half_minimum = float_to_half<L>(minimum);
-    bytes[Layout::kScale] = half_scale & L::ints(0xff);
-    bytes[Layout::kScale + 1] = L::shift_right(half_scale, 8);
-    bytes[Layout::kMinimum] = half_minimum & L::ints(0xff);
-    bytes[Layout::kMinimum + 1] = L::shift_right(half_minimum, 8);
+    store_half<L>(half_scale, bytes + Layout::kScale);
+    store_half<L>(half_minimum, bytes + Layout::kMinimum);
 
     const F stored_scale = half_to_float<L>(half_scale), stored_minimum = half_to_float<L>(half_minimum);
     GK_UNROLL(1)
@@ -187,6 +185,32 @@ struct Q4_K : Q4_KLayout {
             for (int i = 0; i < 32; ++i) {
                 bytes[kQuants + 32 * group + i] = quants[64 * group + i] | (quants[64 * group + 32 + i] << 4);
             }
+        }
+        return finite;
+    }
+};
+
+struct Q5_K : Q5_KLayout {
+    // As Q4_K::quantize.
+    template <class L>
+    static typename L::M quantize(const typename L::F* x, const typename L::F* importance,
+                                  typename L::I* bytes) {
+        using I = typename L::I;
+        constexpr int kLevels = 31;
+        const AffineSteps steps = importance ? AffineSteps{-0.9f, 0.05f, 36} : AffineSteps{-0.5f, 0.1f, 15};
+        I quants[kBlock];
+        const typename L::M finite =
+            quantize_affine_super_block<L, Q5_KLayout>(x, importance, kLevels, steps, bytes, quants);
+        // The low four bits as in Q4_K. Bit j of fifth byte i belongs to weight i of sub-block j.
+        const I low = L::ints(0x0f);
+        for (int i = 0; i < 32; ++i) {
+            I fifth_bits = L::ints(0);
+            for (int j = 0; j < kAffineSubBlocks; j += 2) {
+                const I even = quants[32 * j + i], odd = quants[32 * j + 32 + i];
+                bytes[kQuants + 16 * j + i] = (even & low) | ((odd & low) << 4);
+                fifth_bits = fifth_bits | (L::shift_right(even, 4) << j) | (L::shift_right(odd, 4) << (j + 1));
+            }
+            bytes[kFifthBits + i] = fifth_bits;
         }
         return finite;
     }

@@ -15,12 +15,14 @@ struct Rows {
     int64_t blocks_per_row;
     const float* importance;  // one per column, or null
     uint8_t* out;
+    const float* mean_squares = nullptr;  // one per row, where the kernel has asked for them
 };
 
 enum class FaultKind {
     kNone,
     kNonFinite,      // among the weights from `block` on there is one that is no number
     kScaleOverflow,  // a stored scale (or a converted number) of `block` is too large for its format
+    kOffGrid,        // the weights or importance of `block` are too large for the search of grid points
 };
 
 // The first thing that is wrong, in the order of blocks.
@@ -35,6 +37,9 @@ struct Kernel {
     int block_bytes;
     // Quantizes blocks [first, last). Blocks after a fault are left unwritten.
     Fault (*quantize)(const Rows& rows, int64_t first, int64_t last);
+    // Of rows [first, last), to `out`: for kernels whose blocks, with importance, depend on their row.
+    // Others have none.
+    void (*mean_squares)(const Rows& rows, int64_t first, int64_t last, float* out) = nullptr;
 };
 
 // One instruction set's kernels.

@@ -46,7 +46,7 @@ SourceFormat source_format(int type) {
     }
 }
 
-// (kind, block) of the first fault: 0 none, 1 non-finite weight, 2 a stored scale overflowed.
+// (kind, block) of the first fault: 0 none, 1 non-finite weight, 2 a stored scale overflowed, 3 off the grid.
 std::tuple<int, int64_t> quantize(const std::string& isa, int type, int source_type, const Bytes& source,
                                   int64_t columns, const std::optional<Floats>& importance,
                                   const WritableBytes& out, int threads) {

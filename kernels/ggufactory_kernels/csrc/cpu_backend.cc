@@ -2,9 +2,17 @@
 // the name of the table, GK_ISA what it is called, and GK_SCALAR where lanes are plain numbers.
 #include "affine_k_quants.h"
 #include "convert_floats.h"
+#include "four_bit_floats.h"
+#include "iq2_quants.h"
+#include "iq3_quants.h"
 #include "legacy_quants.h"
+#include "nonlinear_quants.h"
+#include "q2_k_quants.h"
+#include "q3_k_quants.h"
 #include "quantize_blocks.h"
+#include "row_mean_squares.h"
 #include "symmetric_k_quants.h"
+#include "ternary_quants.h"
 #if !defined(GK_SCALAR)
 #include "vector_lanes.h"
 #endif
@@ -20,17 +28,47 @@ using Lanes = VectorLanes;
 
 template <class To>
 constexpr Kernel conversion() {
-    return {To::kNumber, To::kBlock, To::kBytes, convert_floats<Lanes, To>};
+    return {To::kNumber, To::kBlock, To::kBytes, convert_floats<Lanes, To>, nullptr};
 }
 
 template <class Type>
 constexpr Kernel quantizer() {
-    return {Type::kNumber, Type::kBlock, Type::kBytes, quantize_blocks<Lanes, Type>};
+    return {Type::kNumber, Type::kBlock, Type::kBytes, quantize_blocks<Lanes, Type>, nullptr};
+}
+
+template <class Type>
+constexpr Kernel row_weighed_quantizer() {
+    return {Type::kNumber, Type::kBlock, Type::kBytes, quantize_blocks<Lanes, Type>,
+            row_mean_squares<Lanes, Type::kBlock>};
 }
 
 constexpr Kernel kKernels[] = {
-    conversion<ToF32>(), conversion<ToF16>(), conversion<ToBF16>(),
-    quantizer<Q8_0>(),   quantizer<Q4_K>(),   quantizer<Q6_K>(),
+    conversion<ToF32>(),
+    conversion<ToF16>(),
+    conversion<ToBF16>(),
+    row_weighed_quantizer<Q4_0>(),
+    row_weighed_quantizer<Q4_1>(),
+    row_weighed_quantizer<Q5_0>(),
+    row_weighed_quantizer<Q5_1>(),
+    quantizer<Q8_0>(),
+    quantizer<Q1_0>(),
+    quantizer<Q2_0>(),
+    quantizer<Q2_K>(),
+    quantizer<Q3_K>(),
+    quantizer<Q4_K>(),
+    quantizer<Q5_K>(),
+    quantizer<Q6_K>(),
+    quantizer<IQ2_XXS>(),
+    quantizer<IQ2_XS>(),
+    quantizer<IQ2_S>(),
+    quantizer<IQ3_XXS>(),
+    quantizer<IQ3_S>(),
+    quantizer<IQ4_NL>(),
+    quantizer<IQ4_XS>(),
+    quantizer<TQ1_0>(),
+    quantizer<TQ2_0>(),
+    quantizer<MXFP4>(),
+    quantizer<NVFP4>(),
 };
 
 }  // namespace

@@ -37,6 +37,12 @@ GK_LANE typename L::I float_to_half(typename L::F f) {
 }
 
 template <class L>
+GK_LANE void store_half(typename L::I half, typename L::I* bytes) {
+    bytes[0] = half & L::ints(0xff);
+    bytes[1] = L::shift_right(half, 8);
+}
+
+template <class L>
 GK_LANE typename L::M half_is_finite(typename L::I half) {
     return (half & L::ints(0x7c00)) < L::ints(0x7c00);
 }

@@ -21,6 +21,7 @@
 //   shift_right(i, n)             logical
 //   clamp(i, lo, hi), at_most(i, hi), sqrt(f), abs(f)
 //   round_clamped(f, lo, hi)      float of clamp(nearest_int(f), lo, hi), for |f| < 2^22 only
+//   gather(table, i)              table[i]; pick(x, i): x[i], of the lane's own column
 //   load_*, store, transpose      the driver's business (tile.h), not the algorithms'
 #pragma once
 
@@ -76,6 +77,9 @@ struct ScalarLanes {
         const F t = f + kRoundingOffset;
         return (t < low ? low : t > high ? high : t) - kRoundingOffset;
     }
+
+    static GK_LANE I gather(const int32_t* table, I i) { return table[i]; }
+    static GK_LANE F pick(const F* x, I i) { return x[i]; }
 
     static GK_LANE F load_floats(const void* from) {
         F f;

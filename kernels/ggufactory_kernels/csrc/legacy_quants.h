@@ -1,9 +1,15 @@
-// The short blocks of 32 weights under one scale, rounded without a search: quantize_row_q8_0_ref
-// (ggml-quants.c).
+// The short blocks: 32 weights under one scale, with (Q4_1, Q5_1) or without a minimum.
+//
+// Without importance nothing is searched: the largest weight, or the range, gives the scale
+// (quantize_row_q8_0_ref, _q4_0_ref and so on in ggml-quants.c). With importance Q4_0 to Q5_1 are searched
+// (quantize_row_q4_0_impl and so on). An element then counts the more the larger it is beside its row's
+// mean square, so the blocks of a row are not independent: the driver takes that mean beforehand.
 #pragma once
 
 #include "blocks.h"
 #include "half.h"
+#include "quantize_blocks.h"
+#include "scale_search.h"
 
 namespace ggufactory {
 namespace {
@@ -17,6 +23,159 @@ GK_LANE typename L::I round_half_away(typename L::F f) {
     const I sign = L::bits(f) & L::ints(INT32_MIN);
     return L::truncate(f + L::from_bits(below_half | sign));
 }
+
+// Two weights to a byte: i and, above it, i + 16 of the block's 32.
+template <class L>
+GK_LANE void store_nibbles(const typename L::I* quants, typename L::I* bytes) {
+    const typename L::I low = L::ints(0x0f);
+    for (int i = 0; i < 16; ++i) bytes[i] = (quants[i] & low) | ((quants[i + 16] & low) << 4);
+}
+
+template <class L>
+GK_LANE void store_fifth_bits(const typename L::I* quants, typename L::I* bytes) {
+    for (int byte = 0; byte < 4; ++byte) {
+        typename L::I bits = L::ints(0);
+        for (int i = 0; i < 8; ++i) {
+            bits = bits | (L::shift_right(quants[8 * byte + i] & L::ints(0x10), 4) << i);
+        }
+        bytes[byte] = bits;
+    }
+}
+
+template <class L, class Layout, int kLevels>
+GK_LANE void store_quants(const typename L::I* quants, typename L::I* bytes) {
+    store_nibbles<L>(quants, bytes + Layout::kQuants);
+    if constexpr (kLevels == 32) store_fifth_bits<L>(quants, bytes + Layout::kFifthBits);
+}
+
+template <class L>
+GK_LANE typename L::F inverse_or_zero(typename L::F scale) {
+    return L::select(scale == L::floats(0), L::floats(0), L::floats(1) / scale);
+}
+
+// The reference rounds by adding a half and cutting off. Where a denormal scale has no inverse the sum is
+// infinite or NaN: truncate() gives INT_MIN, whose low byte is the reference's zero.
+template <class L>
+GK_LANE typename L::I cut_to_byte(typename L::F f) {
+    return L::truncate(f) & L::ints(0xff);
+}
+
+template <class L>
+GK_LANE void importance_weights_of_row(const typename L::F* x, const typename L::F* importance,
+                                       typename L::F mean_square, typename L::F* w) {
+    for (int i = 0; i < 32; ++i) w[i] = importance[i] * L::sqrt(mean_square + x[i] * x[i]);
+}
+
+// x = scale * (q - kLevels / 2): Q4_0 with 16 levels, Q5_0 with 32.
+template <class Layout, int kLevels>
+struct SymmetricLegacy : Layout, WeighedByRow {
+    static constexpr int kMiddle = kLevels / 2;
+
+    // `x`: 32 floats of each lane's block. With `importance` (null: none), `mean_square` is that of the
+    // block's row. Writes kBytes bytes. Returns where the stored scale is finite.
+    template <class L>
+    static typename L::M quantize(const typename L::F* x, const typename L::F* importance,
+                                  typename L::F mean_square, typename L::I* bytes) {
+        typename L::I quants[32];
+        const typename L::F scale =
+            importance ? search<L>(x, importance, mean_square, quants) : round_all<L>(x, quants);
+        const typename L::I half_scale = float_to_half<L>(scale);
+        store_half<L>(half_scale, bytes + Layout::kScale);
+        store_quants<L, Layout, kLevels>(quants, bytes);
+        return half_is_finite<L>(half_scale);
+    }
+
+private:
+    template <class L>
+    static GK_LANE typename L::F round_all(const typename L::F* x, typename L::I* quants) {
+        using F = typename L::F;
+        F largest = L::floats(0), magnitude = L::floats(0);
+        for (int i = 0; i < 32; ++i) {
+            const F size = L::abs(x[i]);
+            const typename L::M larger = magnitude < size;  // the first of equals decides the sign
+            magnitude = L::select(larger, size, magnitude);
+            largest = L::select(larger, x[i], largest);
+        }
+        const F scale = largest / L::floats(-kMiddle);
+        const F inverse = inverse_or_zero<L>(scale);
+        for (int i = 0; i < 32; ++i) {
+            quants[i] = L::at_most(cut_to_byte<L>(x[i] * inverse + L::floats(kMiddle + 0.5f)), kLevels - 1);
+        }
+        return scale;
+    }
+
+    template <class L>
+    static inline typename L::F search(const typename L::F* x, const typename L::F* importance,
+                                       typename L::F mean_square, typename L::I* quants) {
+        typename L::F w[32];
+        importance_weights_of_row<L>(x, importance, mean_square, w);
+        const SymmetricScale<L> found = search_symmetric_scale<L, 32>(x, w, kMiddle);
+        for (int i = 0; i < 32; ++i) {
+            const typename L::I level = L::clamp(L::nearest_int(found.inverse * x[i]), -kMiddle, kMiddle - 1);
+            quants[i] = L::select(found.is_zero, L::ints(0), level + L::ints(kMiddle));
+        }
+        return found.scale;
+    }
+};
+
+// x = scale * q + minimum: Q4_1 with 16 levels, Q5_1 with 32.
+template <class Layout, int kLevels>
+struct AffineLegacy : Layout, WeighedByRow {
+    // As SymmetricLegacy::quantize.
+    template <class L>
+    static typename L::M quantize(const typename L::F* x, const typename L::F* importance,
+                                  typename L::F mean_square, typename L::I* bytes) {
+        using I = typename L::I;
+        I quants[32];
+        typename L::F minimum;
+        const typename L::F scale = importance ? search<L>(x, importance, mean_square, quants, minimum)
+                                               : round_all<L>(x, quants, minimum);
+        const I half_scale = float_to_half<L>(scale), half_minimum = float_to_half<L>(minimum);
+        store_half<L>(half_scale, bytes + Layout::kScale);
+        store_half<L>(half_minimum, bytes + Layout::kMinimum);
+        store_quants<L, Layout, kLevels>(quants, bytes);
+        return half_is_finite<L>(half_scale) & half_is_finite<L>(half_minimum);
+    }
+
+private:
+    template <class L>
+    static GK_LANE typename L::F round_all(const typename L::F* x, typename L::I* quants,
+                                           typename L::F& minimum) {
+        using F = typename L::F;
+        F lowest = x[0], highest = x[0];
+        for (int i = 1; i < 32; ++i) {
+            lowest = L::select(x[i] < lowest, x[i], lowest);
+            highest = L::select(x[i] > highest, x[i], highest);
+        }
+        const F scale = (highest - lowest) / L::floats(kLevels - 1);
+        const F inverse = inverse_or_zero<L>(scale);
+        for (int i = 0; i < 32; ++i) {
+            quants[i] = L::at_most(cut_to_byte<L>((x[i] - lowest) * inverse + L::floats(0.5f)), kLevels - 1);
+        }
+        minimum = lowest;
+        return scale;
+    }
+
+    template <class L>
+    static inline typename L::F search(const typename L::F* x, const typename L::F* importance,
+                                       typename L::F mean_square, typename L::I* quants,
+                                       typename L::F& minimum) {
+        typename L::F w[32];
+        importance_weights_of_row<L>(x, importance, mean_square, w);
+        const AffineScale<L> found =
+            search_affine_scale<L, 32>(x, w, kLevels - 1, AffineSteps{-0.9f, 0.05f, 36});
+        for (int i = 0; i < 32; ++i) {
+            quants[i] = L::clamp(L::nearest_int(found.inverse * (x[i] - found.floor)), 0, kLevels - 1);
+        }
+        minimum = found.minimum * L::floats(-1);
+        return found.scale;
+    }
+};
+
+using Q4_0 = SymmetricLegacy<Q4_0Layout, 16>;
+using Q5_0 = SymmetricLegacy<Q5_0Layout, 32>;
+using Q4_1 = AffineLegacy<Q4_1Layout, 16>;
+using Q5_1 = AffineLegacy<Q5_1Layout, 32>;
 
 struct Q8_0 : Q8_0Layout {
     // `x`: kBlock floats of each lane's block; importance is not used. Writes kBytes bytes.
@@ -35,8 +194,7 @@ struct Q8_0 : Q8_0Layout {
         const F scale = magnitude / L::floats(127);
         const F inverse = L::select(scale == L::floats(0), L::floats(0), L::floats(1) / scale);
         const I half_scale = float_to_half<L>(scale);
-        bytes[kScale] = half_scale & L::ints(0xff);
-        bytes[kScale + 1] = L::shift_right(half_scale, 8);
+        store_half<L>(half_scale, bytes + kScale);
         // A denormal scale has no inverse; truncate() then gives INT_MIN, whose low byte is the
         // reference's zero.
         GK_UNROLL(32)

@@ -14,30 +14,48 @@ namespace {
 // Weights that a thread takes at a time: some hundred microseconds of work, and a whole number of the widest
 // backend's tiles for every type.
 constexpr int64_t kChunkWeights = 1 << 16;
+constexpr int64_t kRowsAtOnce = 16;  // the widest backend's lanes
+
+// Runs `work(first, last)` on pieces of [0, count) in their order, until it returns false.
+template <class Work>
+void run_pieces(int64_t count, int64_t piece, int threads, const Work& work) {
+    std::atomic<int64_t> next{0};
+    const auto take = [&] {
+        const FloatEnvironment environment;
+        for (int64_t first = next.fetch_add(piece); first < count; first = next.fetch_add(piece)) {
+            if (!work(first, std::min(first + piece, count))) next = count;
+        }
+    };
+    const int64_t pieces = (count + piece - 1) / piece;
+    std::vector<std::thread> helpers;
+    for (int64_t i = 1; i < std::min<int64_t>(threads, pieces); ++i) helpers.emplace_back(take);
+    take();
+    for (std::thread& helper : helpers) helper.join();
+}
 
 }  // namespace
 
-Fault quantize_parallel(const Kernel& kernel, const Rows& rows, int64_t blocks, int threads) {
-    const int64_t chunk = kChunkWeights / kernel.block;
-    std::atomic<int64_t> next{0};
+Fault quantize_parallel(const Kernel& kernel, Rows rows, int64_t blocks, int threads) {
+    std::vector<float> mean_squares;
+    if (kernel.mean_squares && rows.importance) {
+        mean_squares.resize(static_cast<size_t>(blocks / rows.blocks_per_row));
+        const int64_t piece = std::max<int64_t>(kRowsAtOnce, kChunkWeights / (rows.blocks_per_row * kernel.block));
+        run_pieces(static_cast<int64_t>(mean_squares.size()), piece, threads, [&](int64_t first, int64_t last) {
+            kernel.mean_squares(rows, first, last, mean_squares.data());
+            return true;
+        });
+        rows.mean_squares = mean_squares.data();
+    }
     std::mutex mutex;
     Fault first_fault;
-    // Chunks are taken in order, so whatever lies before a fault is already in some thread's hands.
-    const auto work = [&] {
-        const FloatEnvironment environment;
-        for (int64_t start = next.fetch_add(chunk); start < blocks; start = next.fetch_add(chunk)) {
-            const Fault fault = kernel.quantize(rows, start, std::min(start + chunk, blocks));
-            if (fault.kind == FaultKind::kNone) continue;
-            next = blocks;
-            const std::lock_guard<std::mutex> lock(mutex);
-            if (first_fault.kind == FaultKind::kNone || fault.block < first_fault.block) first_fault = fault;
-        }
-    };
-    const int64_t chunks = (blocks + chunk - 1) / chunk;
-    std::vector<std::thread> helpers;
-    for (int64_t i = 1; i < std::min<int64_t>(threads, chunks); ++i) helpers.emplace_back(work);
-    work();
-    for (std::thread& helper : helpers) helper.join();
+    // Pieces are taken in order, so whatever lies before a fault is already in some thread's hands.
+    run_pieces(blocks, kChunkWeights / kernel.block, threads, [&](int64_t first, int64_t last) {
+        const Fault fault = kernel.quantize(rows, first, last);
+        if (fault.kind == FaultKind::kNone) return true;
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (first_fault.kind == FaultKind::kNone || fault.block < first_fault.block) first_fault = fault;
+        return false;
+    });
     return first_fault;
 }
 

@@ -7,6 +7,6 @@ namespace ggufactory {
 
 // Quantizes blocks [0, blocks) with `threads` threads. The bytes do not depend on the split, and the fault
 // returned is the first one in the order of blocks.
-Fault quantize_parallel(const Kernel& kernel, const Rows& rows, int64_t blocks, int threads);
+Fault quantize_parallel(const Kernel& kernel, Rows rows, int64_t blocks, int threads);
 
 }  // namespace ggufactory

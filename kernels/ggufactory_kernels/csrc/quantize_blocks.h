@@ -1,10 +1,16 @@
 // The CPU driver: lane = block. Takes `kWidth` blocks at a time through load, quantize and store.
 #pragma once
 
+#include <type_traits>
+
+#include "grid_blocks.h"
 #include "tile.h"
 
 namespace ggufactory {
 namespace {
+
+// Base of the types whose element weights, with importance, need the mean square of their row.
+struct WeighedByRow {};
 
 template <class L>
 GK_LANE int first_lane(typename L::M m) {
@@ -24,6 +30,34 @@ GK_LANE bool load_source(SourceFormat format, const uint8_t* const* blocks, type
     }
 }
 
+// What a type's quantize() says of its lanes: where the stored scales are finite, or more.
+template <class L>
+GK_LANE Fault first_fault(typename L::M finite, int64_t block) {
+    const typename L::M overflow = L::negate(finite);
+    if (!L::any(overflow)) return {};
+    return {FaultKind::kScaleOverflow, block + first_lane<L>(overflow)};
+}
+
+template <class L>
+GK_LANE Fault first_fault(const GridOutcome<L>& outcome, int64_t block) {
+    const typename L::M wrong = outcome.lost | L::negate(outcome.finite);
+    if (!L::any(wrong)) return {};
+    const int lane = first_lane<L>(wrong);
+    const bool lost = L::any(outcome.lost) && first_lane<L>(outcome.lost) == lane;
+    return {lost ? FaultKind::kOffGrid : FaultKind::kScaleOverflow, block + lane};
+}
+
+// `mean_squares`: of each lane's row, for the types that are WeighedByRow.
+template <class L, class Type>
+GK_LANE auto quantize_tile(const typename L::F* x, const typename L::F* importance,
+                                    const float* mean_squares, typename L::I* bytes) {
+    if constexpr (std::is_base_of_v<WeighedByRow, Type>) {
+        return Type::template quantize<L>(x, importance, L::load_floats(mean_squares), bytes);
+    } else {
+        return Type::template quantize<L>(x, importance, bytes);
+    }
+}
+
 template <class L, class Type>
 Fault quantize_blocks(const Rows& rows, int64_t first, int64_t last) {
     constexpr int kWidth = L::kWidth;
@@ -33,19 +67,20 @@ Fault quantize_blocks(const Rows& rows, int64_t first, int64_t last) {
     for (int64_t block = first; block < last; block += kWidth) {
         const int lanes = last - block < kWidth ? static_cast<int>(last - block) : kWidth;
         const uint8_t *sources[kWidth], *importances[kWidth];
+        float mean_squares[kWidth] = {};
         for (int lane = 0; lane < kWidth; ++lane) {
             const int64_t source = block + (lane < lanes ? lane : lanes - 1);  // spare lanes repeat the last
             sources[lane] = rows.source + source * source_bytes;
             importances[lane] = reinterpret_cast<const uint8_t*>(
                 rows.importance ? rows.importance + source % rows.blocks_per_row * Type::kBlock : nullptr);
+            if (rows.mean_squares) mean_squares[lane] = rows.mean_squares[source / rows.blocks_per_row];
         }
         if (!load_source<L, Type::kBlock>(rows.format, sources, x)) return {FaultKind::kNonFinite, block};
         if (rows.importance) load_tile<L, SourceFormat::kF32, Type::kBlock>(importances, importance);
-        const typename L::M finite =
-            Type::template quantize<L>(x, rows.importance ? importance : nullptr, bytes);
-        if (L::any(L::negate(finite))) {
-            return {FaultKind::kScaleOverflow, block + first_lane<L>(L::negate(finite))};
-        }
+        const auto outcome =
+            quantize_tile<L, Type>(x, rows.importance ? importance : nullptr, mean_squares, bytes);
+        const Fault fault = first_fault<L>(outcome, block);
+        if (fault.kind != FaultKind::kNone) return fault;
         store_tile<L, Type::kBytes>(bytes, rows.out + block * Type::kBytes, lanes);
     }
     return {};

@@ -111,21 +111,22 @@ GK_LANE void affine_sums(const typename L::F* x, const typename L::F* w, typenam
     }
 }
 
-template <class L, int kCount>
+// The weighted sum of squared differences; of absolute ones with `kAbsolute`.
+template <class L, int kCount, bool kAbsolute>
 GK_LANE typename L::F affine_error(const typename L::F* x, const typename L::F* w, const typename L::F* l,
                                    typename L::F scale, typename L::F floor) {
     typename L::F error = L::floats(0);
     GK_UNROLL(8)
     for (int i = 0; i < kCount; ++i) {
         const typename L::F difference = scale * l[i] + floor - x[i];
-        error = error + w[i] * (difference * difference);
+        error = error + w[i] * (kAbsolute ? L::abs(difference) : difference * difference);
     }
     return error;
 }
 
 // Each step fits scale and minimum by least squares to the quants that its inverse scale gives. A winner
 // moves the floor, and with it the range that the following steps divide by: the order of steps matters.
-template <class L, int kCount>
+template <class L, int kCount, bool kAbsolute = false>
 inline AffineScale<L> search_affine_scale(const typename L::F* x, const typename L::F* w, int levels,
                                           AffineSteps steps) {
     using F = typename L::F;
@@ -153,7 +154,7 @@ inline AffineScale<L> search_affine_scale(const typename L::F* x, const typename
     F inverse = L::floats(top) / (highest - floor);
     affine_sums<L, kCount, false>(x, w, inverse, floor, levels, l, sum_l, sum_l2, sum_xl);
     F scale = L::floats(1) / inverse;
-    F best_error = affine_error<L, kCount>(x, w, l, scale, floor);
+    F best_error = affine_error<L, kCount, kAbsolute>(x, w, l, scale, floor);
     F best_inverse = inverse, best_floor = floor;
     GK_UNROLL(1)
     for (int step = 0; step <= steps.last; ++step) {
@@ -169,7 +170,7 @@ inline AffineScale<L> search_affine_scale(const typename L::F* x, const typename
         const M above = this_floor > zero;
         this_scale = L::select(above, sum_xl / sum_l2, this_scale);
         this_floor = L::select(above, zero, this_floor);
-        const F error = affine_error<L, kCount>(x, w, l, this_scale, this_floor);
+        const F error = affine_error<L, kCount, kAbsolute>(x, w, l, this_scale, this_floor);
         const M better = (determinant > zero) & (error < best_error);
         best_error = L::select(better, error, best_error);
         scale = L::select(better, this_scale, scale);

@@ -56,8 +56,7 @@ struct Q6_K : Q6_KLayout {
                                      quants + first);
         }
         pack<L>(quants, bytes);
-        bytes[kScale] = half_scale & L::ints(0xff);
-        bytes[kScale + 1] = L::shift_right(half_scale, 8);
+        store_half<L>(half_scale, bytes + kScale);
         return half_is_finite<L>(half_scale);
     }
 

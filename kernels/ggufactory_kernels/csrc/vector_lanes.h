@@ -61,6 +61,25 @@ struct VectorLanes {
         return minimum(maximum(t, low), high) - floats(kRoundingOffset);
     }
 
+#if GK_VECTOR_WIDTH == 16
+    static GK_LANE I gather(const int32_t* table, I i) {
+        return reinterpret_cast<I>(_mm512_i32gather_epi32(reinterpret_cast<__m512i>(i), table, 4));
+    }
+#elif GK_VECTOR_WIDTH == 8
+    static GK_LANE I gather(const int32_t* table, I i) {
+        return reinterpret_cast<I>(_mm256_i32gather_epi32(table, reinterpret_cast<__m256i>(i), 4));
+    }
+#else
+    static GK_LANE I gather(const int32_t* table, I i) {
+        return I{table[i[0]], table[i[1]], table[i[2]], table[i[3]]};
+    }
+#endif
+    static GK_LANE F pick(const F* x, I i) {
+        I lane = {};
+        for (int k = 0; k < kWidth; ++k) lane[k] = k;
+        return from_bits(gather(reinterpret_cast<const int32_t*>(x), i * kWidth + lane));
+    }
+
     static GK_LANE F load_floats(const void* from) {
         F f;
         std::memcpy(&f, from, sizeof f);

@@ -27,11 +27,11 @@ _COPIES_OF_A_TILE = 3
 
 @dataclass(frozen=True, slots=True)
 class PieceBytes:
-    """One piece: its bytes as held, and on each rung its type and packed bytes."""
+    """One piece: its bytes as held, and on each rung its type, whether importance weighs it, and its bytes."""
 
     held: int
     held_type: str
-    packed: tuple[tuple[str, int], ...]
+    packed: tuple[tuple[str, bool, int], ...]
     unpacked_row: int
     """Of one row in single precision, which rows that are held quantized become before they are converted."""
 
@@ -50,11 +50,10 @@ def span_bytes(pieces: Sequence[PieceBytes], parts: Sequence[int], headers: int)
 
 
 def _is_unpacked(piece: PieceBytes) -> bool:
-    return TENSOR_TYPES[piece.held_type].is_quantized and any(kind != piece.held_type for kind, _ in piece.packed)
+    return TENSOR_TYPES[piece.held_type].is_quantized and any(kind != piece.held_type for kind, _, _ in piece.packed)
 
 
 def _kept(piece: PieceBytes) -> int:
     """Packed once, used on several rungs: kept between them."""
-    uses = Counter(kind for kind, _ in piece.packed)
-    sizes = dict(piece.packed)
-    return sum(sizes[kind] for kind, n in uses.items() if n > 1 and kind != piece.held_type)
+    uses = Counter(piece.packed)
+    return sum(size for (kind, _, size), n in uses.items() if n > 1 and kind != piece.held_type)

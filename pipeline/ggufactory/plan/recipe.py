@@ -16,6 +16,7 @@ from enum import Enum, auto
 
 from ggufactory.plan.facts import ModelFacts
 from ggufactory.plan.ftypes import FileType
+from ggufactory.plan.options import NO_OPTIONS, Options
 from ggufactory_kernels.types import TENSOR_TYPES
 
 
@@ -144,8 +145,10 @@ def category(name: str) -> Category:
     return next((found for part, found in _SUBSTRINGS if part in name), Category.OTHER)
 
 
-def is_quantizable(tensor: TensorFacts, architecture: str) -> bool:
+def is_quantizable(tensor: TensorFacts, architecture: str, options: Options = NO_OPTIONS) -> bool:
     """Whether llama-quantize touches this tensor at all."""
+    if options.leave_output and tensor.name == "output.weight":
+        return False
     if architecture == "glm5-next" and any(part in tensor.name for part in _KEPT_OF_GLM5_NEXT):
         return False
     return (
@@ -157,34 +160,60 @@ def is_quantizable(tensor: TensorFacts, architecture: str) -> bool:
 
 
 def decide_types(
-    tensors: Sequence[TensorFacts], facts: ModelFacts, rung: FileType, *, has_importance: bool
+    tensors: Sequence[TensorFacts],
+    facts: ModelFacts,
+    rung: FileType,
+    *,
+    has_importance: bool,
+    options: Options = NO_OPTIONS,
 ) -> dict[str, Decision]:
     """The type of every tensor on `rung`; independent of the order of `tensors`."""
     ordered = sorted(tensors, key=lambda t: reference_order(t.name))
-    categories = {t.name: category(t.name) for t in ordered}
-    model = _Rules(
+    decisions = {t.name: Decision(t.type) for t in ordered}
+    mixed = []
+    for tensor in (t for t in ordered if is_quantizable(t, facts.architecture, options)):
+        if named := _named_type(tensor, options):
+            decisions[tensor.name] = _decision(tensor, named, rung, exact=True)
+        elif not rung.is_mix:
+            decisions[tensor.name] = Decision(rung.base)
+        elif pinned := options.pinned_type(tensor.name) or (rung.base if options.pure else None):
+            decisions[tensor.name] = _decision(tensor, pinned, rung)
+        else:
+            mixed.append(tensor)
+    rules = _Rules(
         facts=facts,
         rung=rung.name,
         has_importance=has_importance,
-        tied=Category.OUTPUT not in categories.values(),
-        attn_v_count=sum(c in _ATTN_V_LIKE for c in categories.values()),
+        tied=not any(category(t.name) is Category.OUTPUT for t in ordered),
+        attn_v_count=sum(category(t.name) in _ATTN_V_LIKE for t in ordered),
+        output_type=options.output_type,
     )
-    quantizable = [t for t in ordered if is_quantizable(t, facts.architecture)]
-    ranks = _ranks([categories[t.name] for t in quantizable])
-    decisions = {t.name: Decision(t.type) for t in ordered}
-    for tensor, rank in zip(quantizable, ranks, strict=True):
-        if not rung.is_mix:
-            decisions[tensor.name] = Decision(rung.base)
-            continue
-        wanted = model.type_of(tensor, categories[tensor.name], rank, rung.base)
-        chosen = _fit_width(wanted, tensor.ne[0])
-        decisions[tensor.name] = Decision(
-            type=chosen,
-            wanted=wanted if chosen != wanted else "",
-            needs_importance=_needs_importance(categories[tensor.name], chosen, rung.name),
-            refused=chosen != wanted and wanted not in _FALLBACK and TENSOR_TYPES[wanted].block > 32,
-        )
+    for tensor, rank in zip(mixed, _ranks([category(t.name) for t in mixed]), strict=True):
+        wanted = rules.type_of(tensor, category(tensor.name), rank, rung.base)
+        decisions[tensor.name] = _decision(tensor, wanted, rung)
     return decisions
+
+
+def _named_type(tensor: TensorFacts, options: Options) -> str | None:
+    """The type that an option names for the output or the token embeddings themselves."""
+    found = category(tensor.name)
+    if found is Category.OUTPUT:
+        return options.output_type
+    # The per-layer embeddings are a large table of their own: a regular expression may name them.
+    by_expression = tensor.name == "per_layer_token_embd.weight" and options.pinned_type(tensor.name)
+    return options.token_embedding_type if found is Category.TOKEN_EMBD and not by_expression else None
+
+
+def _decision(tensor: TensorFacts, wanted: str, rung: FileType, *, exact: bool = False) -> Decision:
+    """`exact`: nothing stands in for a type whose block does not divide the width."""
+    chosen = _fit_width(wanted, tensor.ne[0])
+    no_substitute = exact or (wanted not in _FALLBACK and TENSOR_TYPES[wanted].block > 32)
+    return Decision(
+        type=chosen,
+        wanted=wanted if chosen != wanted else "",
+        needs_importance=_needs_importance(category(tensor.name), chosen, rung.name),
+        refused=chosen != wanted and no_substitute,
+    )
 
 
 def _ranks(categories: Sequence[Category]) -> list[int]:
@@ -227,6 +256,7 @@ class _Rules:
     has_importance: bool
     tied: bool
     attn_v_count: int
+    output_type: str | None
 
     def type_of(self, tensor: TensorFacts, found: Category, rank: int, base: str) -> str:
         if self.facts.architecture == "glm5-next" and any(part in tensor.name for part in _Q8_0_OF_GLM5_NEXT):
@@ -252,6 +282,8 @@ class _Rules:
         return rule(tensor, rank, base) if rule else base
 
     def _output(self, tensor: TensorFacts, base: str) -> str:
+        if self.output_type:
+            return self.output_type
         unfit = tensor.ne[0] % TENSOR_TYPES[base].block != 0
         if self.rung == "MXFP4_MOE" or self.facts.architecture == "falcon" or unfit:
             return "Q8_0"
