@@ -19,6 +19,7 @@ your own, and credentials from the environment, ~/.aws or the instance.
 
   ggufactory quantize ./model --to ./out --ladder Q8_0,Q4_K_M
   ggufactory quantize s3://models/llama --to s3://gguf/llama --ladder Q4_K_M --imatrix imatrix.gguf
+  ggufactory quantize model-BF16-00001-of-00003.gguf --to ./out --ladder Q8_0,Q4_K_M
   ggufactory quantize --job job.yaml --ray-address auto
 
 A job file holds the same fields as the flags:

@@ -16,7 +16,7 @@ from ggufactory.spec import DEVICES, JobSpec, parse_size
 def add_job_flags(parser: argparse.ArgumentParser) -> None:
     """Every flag that `plan` and `quantize` share."""
     add = parser.add_argument
-    add("source", nargs="?", metavar="SOURCE", help="a Hugging Face folder of safetensors, local or on s3://")
+    add("source", nargs="?", metavar="SOURCE", help="a folder of safetensors or a .gguf file, local or on s3://")
     add("--to", metavar="TARGET", help="a folder or s3://bucket/prefix")
     named = ", ".join(LADDERS)
     add("--ladder", metavar="RUNGS", help=f"file types of llama-quantize: Q8_0,Q4_K_M; or a ladder: {named}")
@@ -46,13 +46,14 @@ def _add_option_flags(parser: argparse.ArgumentParser) -> None:
     add("--include-weights", metavar="TEXT", action="append", help="use importance only where the name holds this")
     add("--exclude-weights", metavar="TEXT", action="append", help="use no importance where the name holds this")
     add("--override-kv", metavar="KEY=TYPE:VALUE", action="append", help="set a metadata key (int, float, bool, str)")
+    add("--allow-requantize", action="store_true", default=None, help="also from tensors that are already quantized")
     add("--prune-layers", metavar="N,N…", help="leave these layers out")
 
 
 def job_spec(flags: argparse.Namespace) -> JobSpec:
     """The job file's fields, and over them the flags that were given."""
     asked: dict[str, Any] = load_job(flags.job) if flags.job else {}
-    for name in ("source", "to", "name", "ray_address", "workers", "device"):
+    for name in ("source", "to", "name", "ray_address", "workers", "device", "allow_requantize"):
         if getattr(flags, name, None) is not None:
             asked[name] = getattr(flags, name)
     if flags.ladder is not None:
@@ -66,7 +67,7 @@ def job_spec(flags: argparse.Namespace) -> JobSpec:
     if flags.prune_layers is not None:
         asked["prune_layers"] = _numbers(flags.prune_layers)
     if "source" not in asked:
-        raise InputError("no source", fix="Name a checkpoint: a folder or s3://bucket/prefix")
+        raise InputError("no source", fix="Name a checkpoint: a folder or a .gguf file, local or on s3://")
     asked.setdefault("ladder", ())
     asked["options"] = _options(flags).over(asked.get("options", NO_OPTIONS))
     return JobSpec(**asked)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import ggufactory_kernels as gk
 from ggufactory.architectures import describe
 from ggufactory.assemble import uploads
 from ggufactory.calibrate.imatrix import read_importance_matrices
-from ggufactory.checkpoint import open_checkpoint
+from ggufactory.checkpoint import Checkpoint, GgufCheckpoint, open_source
+from ggufactory.cluster import row_conversion
 from ggufactory.cluster.descriptor import SpanReceipt
 from ggufactory.errors import GgufactoryError, IncompleteError, InputError, UnavailableError, UploadGoneError
 from ggufactory.plan import plan as planning
@@ -64,10 +66,10 @@ class Result:
 
 def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
     """Everything that can be decided from headers; InputError with all faults together."""
-    checkpoint = open_checkpoint(spec.source)
+    checkpoint = open_source(spec.source)
     model = describe(checkpoint)
     importance = read_importance_matrices(spec.imatrix) if spec.imatrix else None
-    return planning.make(
+    plan = planning.make(
         model,
         spec.ladder,
         name=spec.name or checkpoint.name,
@@ -76,11 +78,26 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
         limits=target.limits if target else NO_LIMITS,
         importance_matrix=importance,
         quantizable=frozenset(kind for kind in gk.TENSOR_TYPES if gk.quantizable(kind)),
+        dequantizable=row_conversion.dequantizable(),
+        allow_requantize=spec.allow_requantize,
         span_bytes=spec.span_bytes,
         options=spec.options,
         prune_layers=spec.prune_layers,
         split_bytes=spec.split_bytes,
     )
+    if target:
+        _check_apart(checkpoint, target, plan)
+    return plan
+
+
+def _check_apart(checkpoint: Checkpoint | GgufCheckpoint, target: Store, plan: Plan) -> None:
+    """A file that is read must not be the one that is written."""
+    taken = plan.files.keys() & plan.sources.keys()
+    if taken and Path(checkpoint.store.uri).resolve() == Path(target.uri).resolve():
+        raise InputError(
+            f"{target.uri}: {', '.join(sorted(taken))} would replace the source",
+            fix="Give another target or another --name",
+        )
 
 
 def run(spec: JobSpec, watcher: Watcher) -> Result:

@@ -169,4 +169,5 @@ _JOB_FIELDS: dict[str, Parser] = {
     "span_size": _binary_size,
     "split_max_size": _decimal_size,
     "prune_layers": _numbers,
+    "allow_requantize": _flag,
 }

@@ -37,6 +37,8 @@ class JobSpec:
     options: Options = NO_OPTIONS
     """For every rung, under its own."""
     prune_layers: tuple[int, ...] = ()
+    allow_requantize: bool = False
+    """Also from tensors that are already quantized."""
 
     def __post_init__(self) -> None:
         if not self.ladder:

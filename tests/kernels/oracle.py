@@ -111,3 +111,15 @@ def is_valid(packed: npt.NDArray[np.uint8], type: str) -> bool:
     """ggml_validate_row_data: whether llama-quantize would accept these bytes."""
     data = np.ascontiguousarray(packed)
     return bool(ggml().ggml_validate_row_data(TENSOR_TYPES[type].number, data.ctypes.data, data.nbytes))
+
+
+def dequantize(packed: npt.NDArray[np.uint8], type: str, columns: int) -> npt.NDArray[np.float32]:
+    """dequantize_row_* of rows [rows, bytes per row]: float32 [rows, columns]."""
+    data = np.ascontiguousarray(packed)
+    out = np.empty((len(data), columns), np.float32)
+    # The functions are called by the types' names, but the K of the K-quants is a capital letter.
+    function = getattr(ggml(), f"dequantize_row_{type.lower().removesuffix('_k')}" + "_K" * type.endswith("_K"))
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    function.restype = None
+    function(data.ctypes.data, out.ctypes.data, out.size)
+    return out

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 import ggufactory_kernels as gk
 from ggufactory.cluster.descriptor import PartWork, PieceWork, SpanReceipt, SpanWork
+from ggufactory.cluster.row_conversion import convert_rows
 from ggufactory.cluster.span_reader import Bytes, SpanReader, Tile
 from ggufactory.errors import InputError
 from ggufactory.plan.memory import UPLOADS_IN_FLIGHT
@@ -145,12 +146,12 @@ class _Packer:
             matrix = (piece.start + row) // piece.rows_per_matrix
             stop = min(tile.stop, (matrix + 1) * piece.rows_per_matrix - piece.start)
             try:
-                gk.quantize_into(
-                    held[row:stop].data,
+                convert_rows(
+                    held[row:stop],
                     piece.converted_type,
                     key.kind,
                     piece.columns,
-                    out[row - tile.start : stop - tile.start].data,
+                    out[row - tile.start : stop - tile.start],
                     importance=importance[matrix] if importance is not None else None,
                     threads=self._threads,
                 )

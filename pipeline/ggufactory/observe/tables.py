@@ -89,7 +89,8 @@ def _print_checkpoint(console: Console, found: CheckpointSummary) -> None:
 
 def _print_gguf(console: Console, found: GgufSummary) -> None:
     console.print(f"[bold]{found.uri}[/bold]  {show_bytes(found.size)}", highlight=False, soft_wrap=True)
-    _print_facts(console, [("parameters", f"{found.parameters:,}"), ("tensors", f"{found.tensors:,}")])
+    tensors = f"{found.tensors:,}" + (f" in {found.files} files" if found.files > 1 else "")
+    _print_facts(console, [("parameters", f"{found.parameters:,}"), ("tensors", tensors)])
     metadata = _table("key", "type", "value")
     for kv in found.metadata:
         metadata.add_row(kv.key, kv.type.name, _shown(kv))

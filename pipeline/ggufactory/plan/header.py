@@ -1,18 +1,20 @@
 """The header of one file: the metadata that llama-quantize writes, and where each tensor lies.
 
-Source: llama.cpp, `llama_model_quantize_impl`: the converter's keys in order, then, each moved to the
+Source: llama.cpp, `llama_model_quantize_impl`: the source's keys in order, then, each moved to the
 end, `general.quantization_version`, `general.file_type`, the keys that options set, those of the
-importance matrix, and the number of blocks where some were pruned.
+importance matrix, and the number of blocks where some were pruned. It copies the source's strings as C
+does: what follows a zero byte is lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from ggufactory.architectures.model import OutputTensor
 from ggufactory.container.header import TensorInfo, encode_header
-from ggufactory.container.metadata import KeyValue, ValueType
+from ggufactory.container.metadata import KeyValue, Scalar, ValueType
 from ggufactory.plan.importance import UsedImportance
 from ggufactory.plan.ladder import Rung
 from ggufactory.plan.recipe import Decision
@@ -34,8 +36,8 @@ class HeaderOf(Protocol):
 def metadata_of(
     metadata: Sequence[KeyValue], rung: Rung, used: UsedImportance | None, pruned: KeyValue | None
 ) -> list[KeyValue]:
-    """The rung's keys. `metadata` as in the converter's file; `pruned`: the new number of blocks."""
-    keys = {kv.key: kv for kv in metadata}
+    """The rung's keys. `metadata` as in the source; `pruned`: the new number of blocks."""
+    keys = {kv.key: _copied(kv) for kv in metadata}
     for kv in (
         KeyValue("general.quantization_version", ValueType.UINT32, QUANTIZATION_VERSION),
         KeyValue("general.file_type", ValueType.UINT32, rung.file_type.number),
@@ -60,6 +62,20 @@ def encode_file_header(
         size = tensor.rows * kind.row_bytes(tensor.columns)
         offset += size + -size % ALIGNMENT
     return encode_header(metadata, infos)
+
+
+def _copied(kv: KeyValue) -> KeyValue:
+    if ValueType.STRING not in (kv.type, kv.item_type):
+        return kv
+    if isinstance(kv.value, tuple):
+        return replace(kv, value=tuple(_before_zero(item) for item in kv.value))
+    return replace(kv, value=_before_zero(kv.value))
+
+
+def _before_zero(value: Scalar) -> Scalar:
+    if isinstance(value, str):
+        return value.partition("\0")[0]
+    return value.partition(b"\0")[0] if isinstance(value, bytes) else value
 
 
 def _importance_keys(used: UsedImportance) -> list[KeyValue]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ggufactory.architectures.model import OutputTensor
 from ggufactory.calibrate.imatrix import ImportanceMatrix
+from ggufactory.plan.conversion import changed
 from ggufactory.plan.ladder import Rung
 from ggufactory.plan.recipe import Category, Decision, category
 from ggufactory_kernels.types import TENSOR_TYPES
@@ -45,15 +46,17 @@ def misfits(tensors: Sequence[OutputTensor], matrix: ImportanceMatrix, before: M
     return [f"importance matrix {matrix.file} is of another model: {len(found)} tensors do not fit: {shown(found)}"]
 
 
-def faults(rung: Rung, decisions: Mapping[str, Decision], used: UsedImportance | None) -> list[str]:
-    """Tensors of the rung that lack importance which they need, or would use."""
+def faults(
+    rung: Rung, tensors: Sequence[OutputTensor], decisions: Mapping[str, Decision], used: UsedImportance | None
+) -> list[str]:
+    """Tensors of the rung that lack importance which they need, or would use. What is copied uses none."""
     if used is None:
         needing = [name for name, d in decisions.items() if d.needs_importance]
         told = "needs an importance matrix (--imatrix) for"
         return [f"rung {rung.name} {told} {len(needing)} tensors: {shown(needing)}"] if needing else []
     missing = [
         name
-        for name, decision in decisions.items()
+        for name, decision in ((t.name, decisions[t.name]) for t in changed(tensors, [decisions]))
         if TENSOR_TYPES[decision.type].uses_importance
         and not used.covers(name)
         and (decision.needs_importance or _should_be_covered(used.before[name], rung))

@@ -16,7 +16,7 @@ from ggufactory.architectures.model import Model, OutputTensor
 from ggufactory.calibrate.imatrix import ImportanceMatrix
 from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.errors import PlanError
-from ggufactory.plan import importance, memory
+from ggufactory.plan import conversion, importance, memory
 from ggufactory.plan.facts import facts_of
 from ggufactory.plan.files import FilePlan, hash_of, plan_files
 from ggufactory.plan.header import encode_file_header, metadata_of
@@ -111,6 +111,8 @@ def make(
     limits: PartLimits,
     importance_matrix: ImportanceMatrix | None = None,
     quantizable: frozenset[str],
+    dequantizable: frozenset[str] = frozenset(),
+    allow_requantize: bool = False,
     span_bytes: int | None = None,
     options: Options = NO_OPTIONS,
     prune_layers: Sequence[int] = (),
@@ -118,11 +120,12 @@ def make(
 ) -> Plan:
     """Plan `ladder` of `model`.
 
-    `files`: the checkpoint's files by name; `quantizable`: the tensor types that the kernels can
-    make; `limits`: of the target store; `span_bytes`: wished source bytes of a span; `options`: for
+    `files`: the checkpoint's files by name; `quantizable`, `dequantizable`: the tensor types that the
+    kernels can make, and make numbers of again; `allow_requantize`: also from tensors that are already
+    quantized; `limits`: of the target store; `span_bytes`: wished source bytes of a span; `options`: for
     every rung, under its own; `split_bytes`: tensor bytes of a file at most.
-    PlanError with every fault: unknown rungs, types without a kernel, importance that is missing or
-    does not fit, limits that no layout keeps.
+    PlanError with every fault: unknown rungs, types without a kernel, tensors that may not or cannot be
+    converted, importance that is missing or does not fit, limits that no layout keeps.
     """
     rungs, faults = resolve(ladder, options)
     remaining, before = prune(model, prune_layers)
@@ -131,8 +134,12 @@ def make(
     faults += _prune_faults(model, prune_layers)
     faults += importance.misfits(tensors, importance_matrix, before) if importance_matrix else []
     for draft in drafts:
-        faults += _width_faults(draft) + _kernel_faults(draft, quantizable)
-        faults += importance.faults(draft.rung, draft.decisions, draft.used)
+        faults += _width_faults(draft) + conversion.kernel_faults(
+            draft.rung.name, tensors, draft.decisions, quantizable
+        )
+        faults += importance.faults(draft.rung, tensors, draft.decisions, draft.used)
+    changed = conversion.changed(tensors, [d.decisions for d in drafts])
+    faults += conversion.faults(changed, dequantizable, allow_requantize=allow_requantize)
     if faults:
         raise PlanError(faults)
 
@@ -234,18 +241,6 @@ def _width_faults(draft: _Draft) -> list[str]:
     return [f"rung {draft.rung.name}: {told}: {shown(refused)}"] if refused else []
 
 
-def _kernel_faults(draft: _Draft, quantizable: frozenset[str]) -> list[str]:
-    missing: dict[str, int] = {}
-    for decision in draft.decisions.values():
-        if decision.type not in quantizable:
-            missing[decision.type] = missing.get(decision.type, 0) + 1
-    return [
-        f"rung {draft.rung.name} needs {kind} for {count} tensors, which this build cannot make "
-        f"(it makes {', '.join(sorted(quantizable))})"
-        for kind, count in sorted(missing.items())
-    ]
-
-
 def _row_costs(tensor: OutputTensor, types: Sequence[str]) -> RowCosts:
     return RowCosts(
         rows=tensor.rows,
@@ -283,7 +278,8 @@ def _largest_span(
                 (r.decisions[tensor.name].type, r.weighs(tensor.name), rows * c)
                 for r, c in zip(rungs, cost.rung_rows, strict=True)
             )
-            pieces.append(memory.PieceBytes(rows * cost.source_row, tensor.converted_type, tuple(packed)))
+            unpacked_row = TENSOR_TYPES["F32"].row_bytes(tensor.columns)
+            pieces.append(memory.PieceBytes(rows * cost.source_row, tensor.converted_type, tuple(packed), unpacked_row))
         headers = sum(f.header_bytes for r in rungs for f in r.files if f.first_span == number)
         largest = max(largest, memory.span_bytes(pieces, [r.part_bytes(number) for r in rungs], headers))
     return largest

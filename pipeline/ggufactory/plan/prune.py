@@ -16,8 +16,10 @@ def prune(model: Model, layers: Sequence[int]) -> tuple[tuple[OutputTensor, ...]
 
     Importance is looked up under the name before.
     """
+    if not layers:
+        return model.tensors, {t.name: t.name for t in model.tensors}
     blocks = sorted({int(match[2]) for t in model.tensors if (match := _BLOCK.search(t.name))} - set(layers))
-    moved = {old: new for new, old in enumerate(blocks)} if layers else {old: old for old in blocks}
+    moved = {old: new for new, old in enumerate(blocks)}
     kept: list[OutputTensor] = []
     before: dict[str, str] = {}
     for tensor in model.tensors:

@@ -93,6 +93,13 @@ _KEPT_SUBSTRINGS = (
     *(".patch_embd", ".patch_merger", "a.rvq.codebook", "mm.a.code_embd"),
 )
 _KEPT_NAMES = frozenset({"position_embd.weight", "token_types.weight"})
+_KEPT_OF_GLM5_NEXT = (
+    *("hc_", "indexer.attn_q_b", "indexer.attn_k", "indexer.proj"),
+    *("indexer_compressor_gate", "indexer_compressor_ape"),
+    *(f"ssm_{part}.weight" for part in ("f_a", "f_b", "g_a", "g_b", "beta")),
+    *("attn_kv_a_mqa.weight", "attn_k_b.weight", "attn_v_b.weight"),
+)
+_Q8_0_OF_GLM5_NEXT = ("attn_q_a", "attn_q_b", "nextn.eh_proj")
 
 _IQ1_IQ2 = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M"})
 
@@ -120,7 +127,8 @@ _FALLBACK = {
     **{"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"},
 }
 
-_BLOCK_NUMBER = re.compile(r"blk\.(\d+)\.")
+_BLOCK_NUMBER = re.compile(r"blk\.([0-9]+)")
+"""As the reference's sscanf of "blk.%d.", which is content without the last point."""
 
 
 def reference_order(name: str) -> tuple[int, bytes]:
@@ -137,9 +145,11 @@ def category(name: str) -> Category:
     return next((found for part, found in _SUBSTRINGS if part in name), Category.OTHER)
 
 
-def is_quantizable(tensor: TensorFacts, options: Options = NO_OPTIONS) -> bool:
+def is_quantizable(tensor: TensorFacts, architecture: str, options: Options = NO_OPTIONS) -> bool:
     """Whether llama-quantize touches this tensor at all."""
     if options.leave_output and tensor.name == "output.weight":
+        return False
+    if architecture == "glm5-next" and any(part in tensor.name for part in _KEPT_OF_GLM5_NEXT):
         return False
     return (
         tensor.dimensions >= 2
@@ -161,7 +171,7 @@ def decide_types(
     ordered = sorted(tensors, key=lambda t: reference_order(t.name))
     decisions = {t.name: Decision(t.type) for t in ordered}
     mixed = []
-    for tensor in (t for t in ordered if is_quantizable(t, options)):
+    for tensor in (t for t in ordered if is_quantizable(t, facts.architecture, options)):
         if named := _named_type(tensor, options):
             decisions[tensor.name] = _decision(tensor, named, rung, exact=True)
         elif not rung.is_mix:
@@ -249,6 +259,8 @@ class _Rules:
     output_type: str | None
 
     def type_of(self, tensor: TensorFacts, found: Category, rank: int, base: str) -> str:
+        if self.facts.architecture == "glm5-next" and any(part in tensor.name for part in _Q8_0_OF_GLM5_NEXT):
+            return "Q8_0"
         if found is Category.OUTPUT or (self.tied and found is Category.TOKEN_EMBD):
             return self._output(tensor, base)
         if self.rung == "MXFP4_MOE":
