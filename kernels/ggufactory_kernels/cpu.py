@@ -73,9 +73,10 @@ def _overflow_message(
     largest = np.abs(_decode(source, source_type, block * target.block, target.block)).max()
     if not target.is_quantized:
         return f"weight {largest:g} in row {row}, column {column} is too large for {target.name}"
+    wrong = "wraps to no number" if target.name == "MXFP4" else "is not finite in half precision"
     return (
         f"row {row}, columns {column} to {column + target.block - 1}: the scale of this {target.name} block "
-        f"is not finite in half precision; its largest weight is {largest:g}"
+        f"{wrong}; its largest weight is {largest:g}"
     )
 
 

@@ -21,6 +21,7 @@
 //   shift_right(i, n)             logical
 //   clamp(i, lo, hi), at_most(i, hi), sqrt(f), abs(f)
 //   round_clamped(f, lo, hi)      float of clamp(nearest_int(f), lo, hi), for |f| < 2^22 only
+//   round_at_most(f, hi)          the same without the lower bound
 //   load_*, store, transpose      the driver's business (tile.h), not the algorithms'
 #pragma once
 
@@ -75,6 +76,12 @@ struct ScalarLanes {
         const F low = kRoundingOffset + static_cast<F>(lo), high = kRoundingOffset + static_cast<F>(hi);
         const F t = f + kRoundingOffset;
         return (t < low ? low : t > high ? high : t) - kRoundingOffset;
+    }
+
+    static GK_LANE F round_at_most(F f, int32_t hi) {
+        const F high = kRoundingOffset + static_cast<F>(hi);
+        const F t = f + kRoundingOffset;
+        return (t > high ? high : t) - kRoundingOffset;
     }
 
     static GK_LANE F load_floats(const void* from) {

@@ -61,6 +61,11 @@ struct VectorLanes {
         return minimum(maximum(t, low), high) - floats(kRoundingOffset);
     }
 
+    static GK_LANE F round_at_most(F f, int32_t hi) {
+        const F high = floats(kRoundingOffset + static_cast<float>(hi));
+        return minimum(f + floats(kRoundingOffset), high) - floats(kRoundingOffset);
+    }
+
     static GK_LANE F load_floats(const void* from) {
         F f;
         std::memcpy(&f, from, sizeof f);
