@@ -15,6 +15,7 @@
 //                                 the reference's `continue` and early `return` become selects
 //   negate(m), any(m)             any() is the only thing that looks across lanes; it may only guard
 //                                 work whose result no lane would use
+//   lane_bits(m)                  bit k is lane k; for what each lane then does alone
 //   bits(f), from_bits(i)         reinterpretation
 //   to_float(i), truncate(f)      truncate() gives INT_MIN out of range and for NaN, as cvttss2si does
 //   nearest_int(f)                the reference's rounding, see below
@@ -52,6 +53,7 @@ struct ScalarLanes {
     static GK_LANE I select(M m, I a, I b) { return m ? a : b; }
     static GK_LANE M negate(M m) { return !m; }
     static GK_LANE bool any(M m) { return m; }
+    static GK_LANE uint32_t lane_bits(M m) { return m; }
 
     static GK_LANE I bits(F f) {
         I i;
