@@ -2,6 +2,7 @@
 // the name of the table, GK_ISA what it is called, and GK_SCALAR where lanes are plain numbers.
 #include "affine_k_quants.h"
 #include "convert_floats.h"
+#include "iq1_quants.h"
 #include "iq2_quants.h"
 #include "iq3_quants.h"
 #include "legacy_quants.h"
@@ -34,6 +35,7 @@ constexpr Kernel kKernels[] = {
     conversion<ToF32>(), conversion<ToF16>(), conversion<ToBF16>(),
     quantizer<Q8_0>(),   quantizer<Q4_K>(),   quantizer<Q6_K>(),
     quantizer<IQ2_XXS>(), quantizer<IQ2_XS>(), quantizer<IQ2_S>(), quantizer<IQ3_XXS>(), quantizer<IQ3_S>(),
+    quantizer<IQ1_S>(), quantizer<IQ1_M>(),
 };
 
 }  // namespace

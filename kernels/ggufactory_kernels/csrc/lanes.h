@@ -82,6 +82,7 @@ struct ScalarLanes {
 
     static GK_LANE I gather(const int32_t* table, I i) { return table[i]; }
     static GK_LANE F pick(const F* x, I i) { return x[i]; }
+    static GK_LANE I pick(const I* x, I i) { return x[i]; }
 
     static GK_LANE F load_floats(const void* from) {
         F f;

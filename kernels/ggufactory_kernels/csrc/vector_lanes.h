@@ -74,11 +74,12 @@ struct VectorLanes {
         return I{table[i[0]], table[i[1]], table[i[2]], table[i[3]]};
     }
 #endif
-    static GK_LANE F pick(const F* x, I i) {
+    static GK_LANE I pick(const I* x, I i) {
         I lane = {};
         for (int k = 0; k < kWidth; ++k) lane[k] = k;
-        return from_bits(gather(reinterpret_cast<const int32_t*>(x), i * kWidth + lane));
+        return gather(reinterpret_cast<const int32_t*>(x), i * kWidth + lane);
     }
+    static GK_LANE F pick(const F* x, I i) { return from_bits(pick(reinterpret_cast<const I*>(x), i)); }
 
     static GK_LANE F load_floats(const void* from) {
         F f;
