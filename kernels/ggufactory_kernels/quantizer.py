@@ -57,7 +57,8 @@ def quantize(
     `importance` (float32 [columns], finite, not negative) weighs the errors; types that do not use it
     ignore it. The bytes do not depend on `threads`, nor on `isa`, which forces an instruction set.
     ValueError for an unknown type, a wrong shape, a value that is not finite, a scale that overflows half
-    precision, or an unavailable device or instruction set; TypeError for wrong dtypes.
+    precision, errors too large for an IQ type's search, or an unavailable device or instruction set;
+    TypeError for wrong dtypes.
     """
     target = tensor_type(type)
     source, source_type, rows, columns = weight_bytes(x)

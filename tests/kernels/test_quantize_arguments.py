@@ -12,9 +12,11 @@ import torch
 from weight_families import make_importance, make_weights
 
 import ggufactory_kernels as gk
+from ggufactory_kernels.cpu import KERNEL_TYPES
 
 X = make_weights("normal", 0, 6, 512)
 PACKED = gk.quantize(X, "Q4_K")
+IMPORTANCE = make_importance("random", 1, 512)
 
 
 def with_value(value: float, row: int, column: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -114,7 +116,7 @@ def test_the_first_weight_that_is_not_finite_is_named(
     x = torch.from_numpy(np.tile(X, (100, 1))).to(source_dtype)
     x[123, 45], x[123, 46], x[555, 0] = value, float("nan"), float("nan")
     with pytest.raises(ValueError, match=rf"found {value} in row 123, column 45$"):
-        gk.quantize(x, kernel_type, threads=threads)
+        gk.quantize(x, kernel_type, IMPORTANCE, threads=threads)
 
 
 @pytest.mark.parametrize(("first", "second"), [(60, 255), (127, 128)])
@@ -129,7 +131,7 @@ def test_the_first_of_two_faults_is_named_whichever_thread_is_faster(first: int,
 def test_weights_at_both_ends_are_checked(kernel_type: str, isa: str, position: tuple[int, int]) -> None:
     row, column = position
     with pytest.raises(ValueError, match=f"in row {row}, column {column}$"):
-        gk.quantize(with_value(float("nan"), row, column), kernel_type, isa=isa)
+        gk.quantize(with_value(float("nan"), row, column), kernel_type, IMPORTANCE, isa=isa)
 
 
 def test_a_scale_that_overflows_is_named(isa: str) -> None:
@@ -142,6 +144,15 @@ def test_a_scale_that_overflows_is_named(isa: str) -> None:
     with pytest.raises(ValueError, match=r"row 4, column 300 is too large for BF16"):
         gk.quantize(with_value(float(np.finfo(np.float32).max), 4, 300), "BF16", isa=isa)
     assert gk.quantize(with_value(65519.0, 4, 300), "F16", isa=isa).view(np.float16)[4, 300] == 65504
+
+
+# Not IQ1: where errors overflow, its split finds nothing and it stores zeros.
+@pytest.mark.parametrize("type_", [name for name in KERNEL_TYPES if name.startswith(("IQ2", "IQ3"))])
+def test_a_search_that_leaves_its_grid_is_named(type_: str, isa: str) -> None:
+    x = X.copy()
+    x[4, 256:] *= np.float32(1e19)
+    with pytest.raises(ValueError, match=f"row 4, columns 256 to 511: the search for {type_} left its grid, .*e\\+17$"):
+        gk.quantize(x, type_, IMPORTANCE, isa=isa)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.5])

@@ -22,6 +22,7 @@ enum class FaultKind {
     kNone,
     kNonFinite,      // among the weights from `block` on there is one that is no number
     kScaleOverflow,  // a stored scale (or a converted number) of `block` is too large for its format
+    kOffGrid,        // the weights or importance of `block` are too large for the search of grid points
 };
 
 // The first thing that is wrong, in the order of blocks.
@@ -36,9 +37,11 @@ struct Kernel {
     int block_bytes;
     // Quantizes blocks [first, last). Blocks after a fault are left unwritten.
     Fault (*quantize)(const Rows& rows, int64_t first, int64_t last);
+    // The floats of `count` blocks.
+    void (*dequantize)(const uint8_t* blocks, int64_t count, float* out);
     // Of rows [first, last), to `out`: for kernels whose blocks, with importance, depend on their row.
-    // Others have none.
-    void (*mean_squares)(const Rows& rows, int64_t first, int64_t last, float* out) = nullptr;
+    // Null for others.
+    void (*mean_squares)(const Rows& rows, int64_t first, int64_t last, float* out);
 };
 
 // One instruction set's kernels.

@@ -184,4 +184,70 @@ struct Q6_KLayout {
 };
 static_assert(Q6_KLayout::kBytes == 210);
 
+struct IQ2_XXSLayout {
+    static constexpr int kNumber = 16, kBlock = kSuperBlock;
+    static constexpr int kScale = 0;
+    static constexpr int kQuants = kScale + kHalfBytes;  // per 32 weights: four points, signs, sub-scale
+    static constexpr int kBytes = kQuants + kBlock / 4;
+};
+static_assert(IQ2_XXSLayout::kBytes == 66);
+
+struct IQ2_XSLayout {
+    static constexpr int kNumber = 17, kBlock = kSuperBlock;
+    static constexpr int kScale = 0;
+    static constexpr int kQuants = kScale + kHalfBytes;    // per 8 weights: nine bits of point, seven of sign
+    static constexpr int kSubScales = kQuants + kBlock / 4;  // four bits for 16 weights
+    static constexpr int kBytes = kSubScales + kBlock / 32;
+};
+static_assert(IQ2_XSLayout::kBytes == 74);
+
+struct IQ2_SLayout {
+    static constexpr int kNumber = 22, kBlock = kSuperBlock;
+    static constexpr int kScale = 0;
+    static constexpr int kQuants = kScale + kHalfBytes;   // the points' low bytes, for 8 weights each
+    static constexpr int kSigns = kQuants + kBlock / 8;
+    static constexpr int kHighQuants = kSigns + kBlock / 8;    // two bits each
+    static constexpr int kSubScales = kHighQuants + kBlock / 32;  // four bits for 16 weights
+    static constexpr int kBytes = kSubScales + kBlock / 32;
+};
+static_assert(IQ2_SLayout::kBytes == 82);
+
+struct IQ3_XXSLayout {
+    static constexpr int kNumber = 18, kBlock = kSuperBlock;
+    static constexpr int kScale = 0;
+    static constexpr int kQuants = kScale + kHalfBytes;          // points, for 4 weights each
+    static constexpr int kSignsAndScales = kQuants + kBlock / 4;  // per 32 weights: 28 bits of sign, sub-scale
+    static constexpr int kBytes = kSignsAndScales + kBlock / 8;
+};
+static_assert(IQ3_XXSLayout::kBytes == 98);
+
+struct IQ3_SLayout {
+    static constexpr int kNumber = 21, kBlock = kSuperBlock;
+    static constexpr int kScale = 0;
+    static constexpr int kQuants = kScale + kHalfBytes;       // the points' low bytes, for 4 weights each
+    static constexpr int kHighQuants = kQuants + kBlock / 4;  // one bit each
+    static constexpr int kSigns = kHighQuants + kBlock / 32;
+    static constexpr int kSubScales = kSigns + kBlock / 8;  // four bits for 32 weights
+    static constexpr int kBytes = kSubScales + kBlock / 64;
+};
+static_assert(IQ3_SLayout::kBytes == 110);
+
+struct IQ1_SLayout {
+    static constexpr int kNumber = 19, kBlock = kSuperBlock;
+    static constexpr int kScale = 0;
+    static constexpr int kQuants = kScale + kHalfBytes;       // the points' low bytes, for 8 weights each
+    static constexpr int kHighQuants = kQuants + kBlock / 8;  // per 32 weights: 4 x 3 bits, sub-scale, shift
+    static constexpr int kBytes = kHighQuants + kBlock / 16;
+};
+static_assert(IQ1_SLayout::kBytes == 50);
+
+struct IQ1_MLayout {
+    static constexpr int kNumber = 29, kBlock = kSuperBlock;
+    static constexpr int kQuants = 0;                         // the points' low bytes, for 8 weights each
+    static constexpr int kHighQuants = kQuants + kBlock / 8;  // three bits each, and a shift
+    static constexpr int kSubScales = kHighQuants + kBlock / 16;  // 4 x (4 x 3 bits, four bits of the scale)
+    static constexpr int kBytes = kSubScales + kBlock / 32;
+};
+static_assert(IQ1_MLayout::kBytes == 56);
+
 }  // namespace ggufactory

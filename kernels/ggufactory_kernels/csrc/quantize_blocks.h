@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "grid_blocks.h"
 #include "tile.h"
 
 namespace ggufactory {
@@ -31,13 +32,30 @@ GK_LANE bool load_source(SourceFormat format, const uint8_t* const* blocks, type
 
 // `mean_squares`: of each lane's row, for the types that are WeighedByRow.
 template <class L, class Type>
-GK_LANE typename L::M quantize_tile(const typename L::F* x, const typename L::F* importance,
-                                    const float* mean_squares, typename L::I* bytes) {
+GK_LANE auto quantize_tile(const typename L::F* x, const typename L::F* importance, const float* mean_squares,
+                           typename L::I* bytes) {
     if constexpr (std::is_base_of_v<WeighedByRow, Type>) {
         return Type::template quantize<L>(x, importance, L::load_floats(mean_squares), bytes);
     } else {
         return Type::template quantize<L>(x, importance, bytes);
     }
+}
+
+// What a type's quantize() says of its lanes: where the stored scales are finite, or more.
+template <class L>
+GK_LANE Fault first_fault(typename L::M finite, int64_t block) {
+    const typename L::M overflow = L::negate(finite);
+    if (!L::any(overflow)) return {};
+    return {FaultKind::kScaleOverflow, block + first_lane<L>(overflow)};
+}
+
+template <class L>
+GK_LANE Fault first_fault(const GridOutcome<L>& outcome, int64_t block) {
+    const typename L::M wrong = outcome.lost | L::negate(outcome.finite);
+    if (!L::any(wrong)) return {};
+    const int lane = first_lane<L>(wrong);
+    const bool lost = L::any(outcome.lost) && first_lane<L>(outcome.lost) == lane;
+    return {lost ? FaultKind::kOffGrid : FaultKind::kScaleOverflow, block + lane};
 }
 
 template <class L, class Type>
@@ -59,11 +77,10 @@ Fault quantize_blocks(const Rows& rows, int64_t first, int64_t last) {
         }
         if (!load_source<L, Type::kBlock>(rows.format, sources, x)) return {FaultKind::kNonFinite, block};
         if (rows.importance) load_tile<L, SourceFormat::kF32, Type::kBlock>(importances, importance);
-        const typename L::M finite =
+        const auto outcome =
             quantize_tile<L, Type>(x, rows.importance ? importance : nullptr, mean_squares, bytes);
-        if (L::any(L::negate(finite))) {
-            return {FaultKind::kScaleOverflow, block + first_lane<L>(L::negate(finite))};
-        }
+        const Fault fault = first_fault<L>(outcome, block);
+        if (fault.kind != FaultKind::kNone) return fault;
         store_tile<L, Type::kBytes>(bytes, rows.out + block * Type::kBytes, lanes);
     }
     return {};

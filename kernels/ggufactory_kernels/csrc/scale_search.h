@@ -16,6 +16,17 @@ namespace {
 
 constexpr float kGroupMaxEpsilon = 1e-15f;  // below this largest magnitude a group counts as all zero
 
+template <class L, int kCount>
+GK_LANE typename L::F largest_magnitude(const typename L::F* x) {
+    typename L::F magnitude = L::floats(0);
+    GK_UNROLL(16)
+    for (int i = 0; i < kCount; ++i) {
+        const typename L::F size = L::abs(x[i]);
+        magnitude = L::select(magnitude > size, magnitude, size);
+    }
+    return magnitude;
+}
+
 // float(clamp(nearest_int(v), lo, hi)); `kNear`: the caller knows that every |v| < 2^22.
 template <class L, bool kNear>
 GK_LANE typename L::F round_level(typename L::F v, int lo, int hi) {

@@ -1,0 +1,185 @@
+// IQ2: signs apart, and eight magnitudes 1, 3 or 5 at a time as a point of a grid (quantize_row_iq2_*_impl of
+// ggml-quants.c). A sub-block's scale is searched with its points (grid_fit.h); the largest scale becomes
+// 31 steps of the super-block's.
+#pragma once
+
+#include "grid_blocks.h"
+#include "grid_fit.h"
+#include "scale_search.h"
+
+namespace ggufactory {
+namespace {
+
+struct IQ2_XXS : IQ2_XXSLayout {
+    static constexpr int kSubBlock = 32, kGroups = kSubBlock / 8;
+
+    // `x`, `importance` (never null): kBlock floats of each lane's block. Writes kBytes bytes.
+    template <class L>
+    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
+                                   typename L::I* bytes) {
+        using F = typename L::F;
+        using I = typename L::I;
+        const Codebook& book = iq2_xxs_codebook();
+        const F zero = L::floats(0);
+        const F mean_square = sum_of_squares<L>(x) / L::floats(kBlock);
+        F scales[kBlock / kSubBlock], largest = zero;
+        I signs[kBlock / kSubBlock];
+        typename L::M lost = zero < zero;
+        GK_UNROLL(1)
+        for (int j = 0; j < kBlock / kSubBlock; ++j) {
+            const int first = j * kSubBlock;
+            GridSubBlock<L, kGroups, kGroups> sub = search<L>(book, x + first, importance + first, mean_square);
+            lost = lost | sub.lost;
+            scales[j] = sub.scale;
+            largest = L::select(largest > sub.scale, largest, sub.scale);
+            signs[j] = L::ints(0);
+            for (int k = 0; k < kGroups; ++k) {
+                const I place = place_of<L, Octets>(book, sub.codes[k]);
+                bytes[kQuants + 8 * j + k] = L::select(sub.active, place, L::ints(0));
+                signs[j] = signs[j] | L::select(sub.active, sub.signs[k] << (7 * k), L::ints(0));
+            }
+        }
+        const typename L::M is_zero = largest == zero;
+        const F d = largest / L::floats(31);
+        const F inverse = L::floats(1) / d;
+        for (int j = 0; j < kBlock / kSubBlock; ++j) {
+            I* points = bytes + kQuants + 8 * j;
+            store_word<L>(signs[j] | (quantize_odd_scale<L>(scales[j], inverse, 15) << 28), points + kGroups);
+            for (int k = 0; k < 8; ++k) points[k] = L::select(is_zero, L::ints(0), points[k]);
+        }
+        const I half_scale = float_to_half<L>(d);
+        store_half<L>(half_scale, bytes + kScale);
+        return {half_is_finite<L>(half_scale), lost};
+    }
+
+private:
+    template <class L>
+    static inline GridSubBlock<L, kGroups, kGroups> search(const Codebook& book, const typename L::F* x,
+                                                  const typename L::F* importance,
+                                                  typename L::F mean_square) {
+        using F = typename L::F;
+        const F zero = L::floats(0);
+        F w[kSubBlock], folded[kSubBlock];
+        grid_weights<L, kSubBlock>(x, importance, mean_square, w);
+        GridSubBlock<L, kGroups, kGroups> sub;
+        for (int k = 0; k < kGroups; ++k) {
+            sub.signs[k] = fold_signs_evenly<L>(x + 8 * k, w + 8 * k, folded + 8 * k);
+        }
+        const F largest = largest_of<L, kSubBlock>(folded);
+        // The first guess comes from the plain quantizer of non-negative numbers, with one level more.
+        typename L::I levels[kSubBlock];
+        const F guess = quantize_positive<L, kSubBlock>(folded, w, Octets::kDigits + 1, levels);
+        const F span = guess * L::floats(Octets::kDigits);
+        sub.active = L::negate((largest < L::floats(kGroupMaxEpsilon)) | (span < zero) | (span == zero));
+        const GridFit<L, kGroups> fit = fit_to_grid<L, Octets, kGroups, Refinement::kAll>(
+            book, folded, w, span, guess, sub.active, {6, 0.1f});
+        for (int k = 0; k < kGroups; ++k) sub.codes[k] = fit.codes[k];
+        sub.scale = make_positive<L>(L::select(sub.active, fit.scale, zero), 0x7f, sub.signs);
+        sub.lost = fit.lost;
+        return sub;
+    }
+};
+
+// Sub-blocks of sixteen, as IQ2_XS and IQ2_S have them.
+constexpr int kIq2SubBlocks = kSuperBlock / 16;
+
+// Fits `sub.scale` and `sub.codes` to sixteen folded weights; a sub-block below `epsilon` is zero.
+template <class L>
+GK_LANE void fit_iq2_sub_block(const Codebook& book, const typename L::F* folded, const typename L::F* w,
+                               float epsilon, int sign_mask, GridSubBlock<L, 2, 2>& sub) {
+    const typename L::F largest = largest_of<L, 16>(folded);
+    sub.active = L::negate(largest < L::floats(epsilon));
+    const GridFit<L, 2> fit = fit_to_grid<L, Octets, 2, Refinement::kOffGrid>(
+        book, folded, w, largest, largest / L::floats(5), sub.active, {9, 0.1f});
+    for (int k = 0; k < 2; ++k) sub.codes[k] = fit.codes[k];
+    sub.scale = make_positive<L>(L::select(sub.active, fit.scale, L::floats(0)), sign_mask, sub.signs);
+    sub.lost = fit.lost;
+}
+
+struct IQ2_XS : IQ2_XSLayout {
+    // `x`, `importance` (never null): kBlock floats of each lane's block. Writes kBytes bytes.
+    template <class L>
+    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
+                                   typename L::I* bytes) {
+        using F = typename L::F;
+        using I = typename L::I;
+        const Codebook& book = iq2_xs_codebook();
+        const F zero = L::floats(0);
+        const F mean_square = sum_of_squares<L>(x) / L::floats(kBlock);
+        F scales[kIq2SubBlocks], largest = zero;
+        typename L::M lost = zero < zero;
+        GK_UNROLL(1)
+        for (int j = 0; j < kIq2SubBlocks; ++j) {
+            F w[16], folded[16];
+            GridSubBlock<L, 2, 2> sub;
+            grid_weights<L, 16>(x + 16 * j, importance + 16 * j, mean_square, w);
+            for (int k = 0; k < 2; ++k) {
+                sub.signs[k] = fold_signs_evenly<L>(x + 16 * j + 8 * k, w + 8 * k, folded + 8 * k);
+            }
+            fit_iq2_sub_block<L>(book, folded, w, kGroupMaxEpsilon, 0x7f, sub);
+            lost = lost | sub.lost;
+            scales[j] = sub.scale;
+            largest = L::select(largest > sub.scale, largest, sub.scale);
+            for (int k = 0; k < 2; ++k) {
+                const I group = place_of<L, Octets>(book, sub.codes[k]) | (sub.signs[k] << 9);
+                store_half<L>(L::select(sub.active, group, L::ints(0)), bytes + kQuants + 4 * j + 2 * k);
+            }
+        }
+        const typename L::M is_zero = largest == zero;
+        for (int i = kQuants; i < kSubScales; ++i) bytes[i] = L::select(is_zero, L::ints(0), bytes[i]);
+        const F d = largest / L::floats(31);
+        pack_odd_scales<L, kIq2SubBlocks>(scales, L::floats(1) / d, bytes + kSubScales);
+        const I half_scale = float_to_half<L>(d);
+        store_half<L>(half_scale, bytes + kScale);
+        return {half_is_finite<L>(half_scale), lost};
+    }
+};
+
+struct IQ2_S : IQ2_SLayout {
+    // `x`, `importance` (null: none): kBlock floats of each lane's block. Writes kBytes bytes.
+    template <class L>
+    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
+                                   typename L::I* bytes) {
+        using F = typename L::F;
+        using I = typename L::I;
+        constexpr float kEpsilon = 1e-8f;
+        const Codebook& book = iq2_s_codebook();
+        const F zero = L::floats(0);
+        const F twice_mean_square = L::floats(2) * sum_of_squares<L>(x) / L::floats(kBlock);
+        F scales[kIq2SubBlocks], largest = zero;
+        typename L::M lost = zero < zero;
+        for (int i = 0; i < kBlock / 32; ++i) bytes[kHighQuants + i] = L::ints(0);
+        GK_UNROLL(1)
+        for (int j = 0; j < kIq2SubBlocks; ++j) {
+            F w[16], folded[16];
+            GridSubBlock<L, 2, 2> sub;
+            if (importance) {
+                grid_weights<L, 16>(x + 16 * j, importance + 16 * j, twice_mean_square, w);
+            } else {
+                const F base = L::floats(0.25f) * twice_mean_square;
+                for (int i = 0; i < 16; ++i) w[i] = base + x[16 * j + i] * x[16 * j + i];
+            }
+            for (int k = 0; k < 2; ++k) sub.signs[k] = fold_signs<L>(x + 16 * j + 8 * k, folded + 8 * k);
+            fit_iq2_sub_block<L>(book, folded, w, kEpsilon, 0xff, sub);
+            lost = lost | sub.lost;
+            scales[j] = sub.scale;
+            largest = L::select(largest > sub.scale, largest, sub.scale);
+            for (int k = 0; k < 2; ++k) {
+                const int group = 2 * j + k;
+                const I place = L::select(sub.active, place_of<L, Octets>(book, sub.codes[k]), L::ints(0));
+                bytes[kQuants + group] = place & L::ints(0xff);
+                bytes[kSigns + group] = L::select(sub.active, sub.signs[k], L::ints(0));
+                I& high = bytes[kHighQuants + group / 4];
+                high = high | (L::shift_right(place, 8) << (2 * (group % 4)));
+            }
+        }
+        const F d = largest / L::floats(31);
+        pack_odd_scales<L, kIq2SubBlocks>(scales, L::floats(1) / d, bytes + kSubScales);
+        const I half_scale = float_to_half<L>(d * L::floats(0.9875f));
+        store_half<L>(half_scale, bytes + kScale);
+        return {half_is_finite<L>(half_scale), lost};
+    }
+};
+
+}  // namespace
+}  // namespace ggufactory
