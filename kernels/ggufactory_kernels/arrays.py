@@ -36,6 +36,18 @@ def weight_bytes(x: Any) -> tuple[npt.NDArray[np.uint8], str, int, int]:
     return _flat_bytes(x), _SOURCE_TYPES[dtype], int(rows), int(columns)
 
 
+def packed_bytes(packed: Any, row_bytes: int, what: str) -> tuple[npt.NDArray[np.uint8], int]:
+    """Rows of packed blocks [rows, row_bytes] as flat bytes, and how many rows. `what` names the type."""
+    if not isinstance(packed, np.ndarray) and not is_torch_tensor(packed):
+        raise TypeError(f"packed rows are a NumPy array or a torch tensor, found {type(packed).__name__}")
+    dtype = str(packed.dtype).removeprefix("torch.")
+    if dtype != "uint8":
+        raise TypeError(f"packed rows are uint8, found {dtype}")
+    if packed.ndim != 2 or packed.shape[1] != row_bytes:
+        raise ValueError(f"packed {what} rows have the shape [rows, {row_bytes}], found {list(packed.shape)}")
+    return _flat_bytes(packed), int(packed.shape[0])
+
+
 def importance_values(importance: Any, columns: int) -> npt.NDArray[np.float32]:
     """Importance as a contiguous array, checked: float32 [columns], finite, not negative."""
     if str(getattr(importance, "dtype", None)).removeprefix("torch.") != "float32":

@@ -12,7 +12,6 @@ from ggufactory.architectures import describe
 from ggufactory.assemble import uploads
 from ggufactory.calibrate.imatrix import read_importance_matrices
 from ggufactory.checkpoint import Checkpoint, GgufCheckpoint, open_source
-from ggufactory.cluster import row_conversion
 from ggufactory.cluster.descriptor import SpanReceipt
 from ggufactory.errors import GgufactoryError, IncompleteError, InputError, UnavailableError, UploadGoneError
 from ggufactory.plan import plan as planning
@@ -78,7 +77,6 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
         limits=target.limits if target else NO_LIMITS,
         importance_matrix=importance,
         quantizable=frozenset(kind for kind in gk.TENSOR_TYPES if gk.quantizable(kind)),
-        dequantizable=row_conversion.dequantizable(),
         allow_requantize=spec.allow_requantize,
         span_bytes=spec.span_bytes,
         options=spec.options,

@@ -7,7 +7,6 @@ import oracle
 import pytest
 
 from ggufactory.architectures.model import SourceRows
-from ggufactory.cluster import row_conversion
 from ggufactory.cluster.row_conversion import check_stored, convert_rows
 from ggufactory.errors import InputError
 from ggufactory_kernels import TENSOR_TYPES
@@ -33,9 +32,8 @@ def test_the_same_type_is_copied(type: str) -> None:
 
 @pytest.mark.parametrize("source_type", ["Q8_0", "Q4_K"])
 @pytest.mark.parametrize("type", ["Q6_K", "Q4_K", "Q8_0", "F16", "F32"])
-def test_quantizing_again(monkeypatch: pytest.MonkeyPatch, source_type: str, type: str) -> None:
+def test_quantizing_again(source_type: str, type: str) -> None:
     """As llama-quantize: to single precision, then to the type, with the importance of the columns."""
-    monkeypatch.setattr(row_conversion, "_DEQUANTIZE", oracle.dequantize)
     rows = oracle.quantize(_weights(5), source_type)
     importance = np.random.default_rng(9).chisquare(1, COLUMNS).astype(np.float32)
     made = _convert(rows, source_type, type, importance)
@@ -43,14 +41,6 @@ def test_quantizing_again(monkeypatch: pytest.MonkeyPatch, source_type: str, typ
         assert np.array_equal(made, rows)
     else:
         assert np.array_equal(made, oracle.quantize(oracle.dequantize(rows, source_type, COLUMNS), type, importance))
-
-
-def test_which_types_can_be_quantized_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_conversion, "_DEQUANTIZE", None)
-    assert row_conversion.dequantizable() == frozenset()
-    monkeypatch.setattr(row_conversion, "_DEQUANTIZE", oracle.dequantize)
-    assert {"Q8_0", "IQ1_M", "MXFP4"} < row_conversion.dequantizable()
-    assert not {"F32", "BF16", "I32", "F64"} & row_conversion.dequantizable()
 
 
 def test_a_damaged_block() -> None:

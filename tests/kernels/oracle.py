@@ -114,12 +114,12 @@ def is_valid(packed: npt.NDArray[np.uint8], type: str) -> bool:
 
 
 def dequantize(packed: npt.NDArray[np.uint8], type: str, columns: int) -> npt.NDArray[np.float32]:
-    """dequantize_row_* of rows [rows, bytes per row]: float32 [rows, columns]."""
-    data = np.ascontiguousarray(packed)
-    out = np.empty((len(data), columns), np.float32)
-    # The functions are called by the types' names, but the K of the K-quants is a capital letter.
-    function = getattr(ggml(), f"dequantize_row_{type.lower().removesuffix('_k')}" + "_K" * type.endswith("_K"))
-    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    """ggml's dequantize_row_* of rows [rows, bytes per row]: float32 [rows, columns]."""
+    rows = np.ascontiguousarray(packed)
+    out = np.empty((rows.shape[0], columns), np.float32)
+    names = {"F16": "ggml_fp16_to_fp32_row", "BF16": "ggml_bf16_to_fp32_row"}
+    function = getattr(ggml(), names.get(type, f"dequantize_row_{type.lower().replace('_k', '_K')}"))
     function.restype = None
-    function(data.ctypes.data, out.ctypes.data, out.size)
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    function(rows.ctypes.data, out.ctypes.data, out.size)
     return out

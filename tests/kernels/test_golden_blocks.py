@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from weight_families import BEYOND_ROUNDING_RANGE
 
 import ggufactory_kernels as gk
 from ggufactory_kernels.mismatch import first_mismatch
@@ -24,13 +25,14 @@ def test_quantizers_give_the_golden_blocks(golden_blocks: Any, kernel_type: str,
 
 
 def test_rounding_beyond_its_range_wraps_as_in_the_pinned_release(isa: str) -> None:
-    """Q4_K super-blocks whose least important weights lie so far out that nearest_int() wraps.
+    """Rows whose least important weights lie so far out that nearest_int() wraps.
 
     Recorded from ggml 0.25.3 (GCC 12, -O3, x86-64), because the oracle's 0.26 clamps before it rounds.
     Some of them wrap in the search, the others where a sub-block keeps the search's quants.
     """
-    recorded = np.load(Path(__file__).parent / "q4_k_beyond_rounding_range.npz")
-    for x, importance, wanted in zip(recorded["x"], recorded["w"], recorded["q"], strict=True):
-        packed = gk.quantize(x.reshape(1, 256), "Q4_K", importance, isa=isa)
-        mismatch = first_mismatch(wanted, packed, "Q4_K", 256)
-        assert mismatch is None, str(mismatch)
+    recorded = np.load(Path(__file__).parent / "affine_beyond_rounding_range.npz")
+    for type_ in BEYOND_ROUNDING_RANGE:
+        for x, importance, wanted in zip(*(recorded[f"{part}/{type_}"] for part in "xwq"), strict=True):
+            packed = gk.quantize(x.reshape(1, -1), type_, importance, isa=isa)
+            mismatch = first_mismatch(wanted, packed, type_, x.size)
+            assert mismatch is None, str(mismatch)

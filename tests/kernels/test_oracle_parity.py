@@ -9,15 +9,15 @@ import numpy.typing as npt
 import oracle
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from weight_families import IMPORTANCE, WEIGHTS, make_importance, make_weights
+from weight_families import IMPORTANCE, WEIGHTS, make_importance, make_weights, oracle_differs
 
 import ggufactory_kernels as gk
 from ggufactory_kernels import cpu
 from ggufactory_kernels.mismatch import first_mismatch
 
-REFUSED = r"not finite in half|too large"
+REFUSED = r"not finite in half|wraps to no number|too large"
 LEFT_THE_GRID = r"not finite in half|left its grid"
 USABLE = [name for name, supported in cpu.INSTRUCTION_SETS.items() if supported]
 
@@ -45,6 +45,8 @@ def assert_parity(x: Any, type: str, importance: Any, wanted: npt.NDArray[np.uin
 @pytest.mark.parametrize("mode", IMPORTANCE)
 @pytest.mark.parametrize("family", WEIGHTS)
 def test_every_family_in_every_instruction_set(kernel_type: str, family: str, mode: str) -> None:
+    if oracle_differs(kernel_type, family, mode):
+        pytest.skip("the oracle's ggml is later than the pinned release: recorded blocks cover this")
     columns = 3 * max(gk.TENSOR_TYPES[kernel_type].block, 32)
     x, importance = make_weights(family, 1, 11, columns), make_importance(mode, 2, columns)
     if importance is None and gk.TENSOR_TYPES[kernel_type].needs_importance:
@@ -61,6 +63,7 @@ def test_every_family_in_every_instruction_set(kernel_type: str, family: str, mo
 def test_any_shape_thread_count_and_source(kernel_type: str, data: st.DataObject) -> None:
     modes = [mode for mode in IMPORTANCE if mode != "none" or not gk.TENSOR_TYPES[kernel_type].needs_importance]
     family, mode = data.draw(st.sampled_from(list(WEIGHTS))), data.draw(st.sampled_from(modes))
+    assume(not oracle_differs(kernel_type, family, mode))
     columns = gk.TENSOR_TYPES[kernel_type].block * data.draw(st.integers(1, 9))
     rows, seed = data.draw(st.integers(1, 40)), data.draw(st.integers(0, 2**32 - 1))
     dtype = data.draw(st.sampled_from([torch.float32, torch.float16, torch.bfloat16]))
@@ -95,3 +98,19 @@ def test_denormals_survive_another_librarys_flush_to_zero(kernel_type: str, isa:
             torch.set_flush_denormal(False)
         assert first_mismatch(wanted, packed, kernel_type, columns) is None, family
         assert still_flushing, "the caller's own setting comes back"
+
+
+def test_mxfp4_exponents_are_those_of_log2f(isa: str) -> None:
+    """Just below a power of two log2f() already gives the power's exponent, for 1 to 88 floats."""
+    powers = np.array([2.0**exponent for exponent in range(-149, 128)], np.float32).view(np.uint32)
+    bits = (powers[:, None] - np.arange(100, dtype=np.uint32)).reshape(-1)
+    largest = bits[bits < 0x7F800000].view(np.float32)  # below 2^-149 the subtraction wraps
+    x = np.zeros((largest.size, 32), np.float32)
+    x[:, 0] = largest[::-1]
+    wanted = oracle.quantize(x, "MXFP4")
+    valid = wanted[:, 0] != 0xFF
+    assert valid.sum() > 27000
+    packed = gk.quantize(x[valid], "MXFP4", isa=isa)
+    assert first_mismatch(wanted[valid], packed, "MXFP4", 32) is None
+    with pytest.raises(ValueError, match=r"row 0, columns 0 to 31: .*wraps to no number"):
+        gk.quantize(x[~valid], "MXFP4", isa=isa)

@@ -146,15 +146,12 @@ def test_a_scale_that_overflows_is_named(isa: str) -> None:
     assert gk.quantize(with_value(65519.0, 4, 300), "F16", isa=isa).view(np.float16)[4, 300] == 65504
 
 
-SEARCHING_A_GRID = [name for name in KERNEL_TYPES if name.startswith(("IQ1", "IQ2", "IQ3"))]
-
-
-# IQ2_XXS finds no first guess for such weights, and stores zeros.
-@pytest.mark.parametrize("type_", [name for name in SEARCHING_A_GRID if name != "IQ2_XXS"])
+# Not IQ1: where errors overflow, its split finds nothing and it stores zeros.
+@pytest.mark.parametrize("type_", [name for name in KERNEL_TYPES if name.startswith(("IQ2", "IQ3"))])
 def test_a_search_that_leaves_its_grid_is_named(type_: str, isa: str) -> None:
     x = X.copy()
-    x[4, 256:] *= np.float32(1e36)  # the squares are infinite
-    with pytest.raises(ValueError, match=f"row 4, columns 256 to 511: the search for {type_} left its grid, .*e\\+34$"):
+    x[4, 256:] *= np.float32(1e19)
+    with pytest.raises(ValueError, match=f"row 4, columns 256 to 511: the search for {type_} left its grid, .*e\\+17$"):
         gk.quantize(x, type_, IMPORTANCE, isa=isa)
 
 

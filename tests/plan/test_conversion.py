@@ -32,7 +32,6 @@ def _plan(
     *,
     metadata: Sequence[KeyValue] = (),
     allow_requantize: bool = False,
-    dequantizable: frozenset[str] = frozenset({"Q8_0", "Q4_K"}),
     importance: ImportanceMatrix | None = None,
 ) -> Plan:
     return planning.make(
@@ -43,7 +42,6 @@ def _plan(
         files={"m.gguf": ObjectInfo("m.gguf", 1, "tag")},
         limits=FOLDER,
         quantizable=KERNELS,
-        dequantizable=dequantizable,
         allow_requantize=allow_requantize,
         importance_matrix=importance,
     )
@@ -76,15 +74,9 @@ def test_quantizing_again_is_refused_naming_every_tensor() -> None:
 
 
 def test_quantizing_again_is_allowed() -> None:
-    dequantizable = frozenset({"Q8_0", "Q6_K"})
-    plan = _plan(QUANTIZED, ["Q6_K", "F16"], allow_requantize=True, dequantizable=dequantizable)
+    plan = _plan(QUANTIZED, ["Q6_K", "F16"], allow_requantize=True)
     assert {d.type for d in plan.rungs[0].decisions.values()} == {"Q6_K", "Q8_0"}
     assert plan.rungs[1].decisions["output.weight"].type == "F16"
-
-
-def test_a_type_that_this_build_cannot_read() -> None:
-    with pytest.raises(PlanError, match=r"cannot read the numbers of 1 tensors: Q6_K: output\.weight"):
-        _plan(QUANTIZED, ["Q8_0"], allow_requantize=True)
 
 
 def test_a_type_without_a_kernel_can_be_copied() -> None:

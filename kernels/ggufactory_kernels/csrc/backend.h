@@ -37,9 +37,11 @@ struct Kernel {
     int block_bytes;
     // Quantizes blocks [first, last). Blocks after a fault are left unwritten.
     Fault (*quantize)(const Rows& rows, int64_t first, int64_t last);
+    // The floats of `count` blocks.
+    void (*dequantize)(const uint8_t* blocks, int64_t count, float* out);
     // Of rows [first, last), to `out`: for kernels whose blocks, with importance, depend on their row.
-    // Others have none.
-    void (*mean_squares)(const Rows& rows, int64_t first, int64_t last, float* out) = nullptr;
+    // Null for others.
+    void (*mean_squares)(const Rows& rows, int64_t first, int64_t last, float* out);
 };
 
 // One instruction set's kernels.

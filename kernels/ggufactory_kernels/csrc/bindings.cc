@@ -23,6 +23,7 @@ namespace {
 
 using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using WritableBytes = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using WritableFloats = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 const Kernel& find_kernel(const std::string& isa, int type) {
@@ -71,6 +72,17 @@ std::tuple<int, int64_t> quantize(const std::string& isa, int type, int source_t
     return {static_cast<int>(fault.kind), fault.block};
 }
 
+void dequantize(const std::string& isa, int type, const Bytes& packed, const WritableFloats& out, int threads) {
+    const Kernel& kernel = find_kernel(isa, type);
+    const int64_t blocks = static_cast<int64_t>(packed.size()) / kernel.block_bytes;
+    if (packed.size() % kernel.block_bytes) throw nb::value_error("no whole blocks");
+    if (static_cast<int64_t>(out.size()) != blocks * kernel.block) {
+        throw nb::value_error("the output has the wrong size");
+    }
+    const nb::gil_scoped_release release;
+    dequantize_parallel(kernel, packed.data(), blocks, out.data(), threads);
+}
+
 // (name, whether this machine has it), best first.
 std::vector<std::tuple<std::string, bool>> instruction_sets() {
     std::vector<std::tuple<std::string, bool>> sets;
@@ -97,6 +109,8 @@ NB_MODULE(_cpu, module) {
     module.def("quantize", &ggufactory::quantize, nb::arg("isa"), nb::arg("type"), nb::arg("source_type"),
                nb::arg("source").noconvert(), nb::arg("columns"), nb::arg("importance").noconvert().none(),
                nb::arg("out").noconvert(), nb::arg("threads"));
+    module.def("dequantize", &ggufactory::dequantize, nb::arg("isa"), nb::arg("type"),
+               nb::arg("packed").noconvert(), nb::arg("out").noconvert(), nb::arg("threads"));
     module.def("instruction_sets", &ggufactory::instruction_sets);
     module.def("kernel_types", &ggufactory::kernel_types);
 }

@@ -31,11 +31,6 @@ struct GridFit {
     typename L::M lost;  // no neighbour had a usable cost, or the scale is no number: the reference aborts
 };
 
-template <class L, class G>
-GK_LANE void digit_values(typename L::F scale, typename L::F (&values)[G::kDigits]) {
-    for (int q = 0; q < G::kDigits; ++q) values[q] = scale * L::floats(static_cast<float>(2 * q + 1));
-}
-
 // The point of one group under a scale and its inverse. `lost` grows by the lanes that find none;
 // `wanted` are the lanes that need one.
 template <class L, class G>
@@ -54,9 +49,14 @@ inline typename L::I round_to_grid(const Codebook& book, const typename L::F* x,
     const I code = entry & L::ints(kCodeMask);
     const typename L::M searching = wanted & L::negate(on_grid);
     if (!L::any(searching)) return code;
-    typename L::F values[G::kDigits];
-    digit_values<L, G>(scale, values);
-    const I found = cheapest_neighbours<L, G>(book, entry, searching, digits, values, x, root_w);
+    I found;
+    if constexpr (G::kElements == Octets::kElements) {
+        typename L::F values[G::kDigits];
+        for (int q = 0; q < G::kDigits; ++q) values[q] = scale * L::floats(static_cast<float>(2 * q + 1));
+        found = cheapest_octets<L>(book, entry, searching, digits, values, x, root_w);
+    } else {
+        found = cheapest_quads<L>(book, entry, searching, digits, scale, x, root_w);
+    }
     const typename L::M none = searching & (found < L::ints(0));
     lost = lost | none;
     return L::select(searching, L::select(none, L::ints(0), found), code);

@@ -38,59 +38,87 @@ GK_LANE typename L::I place_of(const Codebook& book, typename L::I code) {
     return L::shift_right(find_entry<L, G>(book, digits), 16) & L::ints(0x7fff);
 }
 
-// Where each element's cost does not fall with the distance from its own digit, to either side.
-template <class L, class G>
-GK_LANE typename L::M costs_grow(const typename L::F (&costs)[G::kElements][kCostStride<G>],
-                                 const typename L::I* digits) {
-    typename L::M grow = L::ints(0) == L::ints(0);
-    for (int i = 0; i < G::kElements; ++i) {
-        for (int q = 0; q + 1 < G::kDigits; ++q) {
-            const typename L::M above = L::ints(q) < digits[i];  // this step leads towards the digit
-            const typename L::F lower = L::select(above, costs[i][q + 1], costs[i][q]);
-            const typename L::F upper = L::select(above, costs[i][q], costs[i][q + 1]);
-            grow = grow & ((lower < upper) | (lower == upper));
-        }
+// Runs `search` for each lane where `wanted`, with the lane, a list of codes and its length; `grow` says
+// where the short list will do. The codes found, -1 where there is none because the costs are no numbers or
+// too large. `entry`: what find_entry() gave.
+template <class L, class Search>
+GK_LANE typename L::I search_lists(const Codebook& book, typename L::I entry, typename L::M wanted,
+                                   typename L::M grow, const Search& search) {
+    int32_t numbers[L::kWidth], found[L::kWidth];
+    L::store_ints(numbers, entry);
+    L::store_ints(found, L::ints(0));
+    const uint32_t few = L::lane_bits(grow);
+    for (uint32_t rest = L::lane_bits(wanted); rest; rest &= rest - 1) {
+        const int lane = __builtin_ctz(rest);
+        const NeighbourList& list = book.lists[static_cast<size_t>(numbers[lane])];
+        const bool all = !(few >> lane & 1);
+        found[lane] = search(lane, book.groups[static_cast<size_t>(all ? list.all_first : list.first)].codes,
+                             all ? list.all_count : list.count);
     }
-    return grow;
+    return L::bits(L::load_floats(found));
 }
 
-// The codes of the cheapest neighbours of `digits`, in the lanes where `wanted`; -1 where there is none
-// because the costs are no numbers or too large.
-// `values`: what each digit stands for; `entry`: what find_entry() gave.
-template <class L, class G>
-inline typename L::I cheapest_neighbours(const Codebook& book, typename L::I entry, typename L::M wanted,
-                                         const typename L::I* digits, const typename L::F* values,
-                                         const typename L::F* x, const typename L::F* w) {
-    using I = typename L::I;
-    constexpr int kWidth = L::kWidth, kStride = kCostStride<G>, kCosts = G::kElements * kStride;
-    static_assert(kCosts % kWidth == 0);
-    typename L::F costs[G::kElements][kStride];
-    for (int i = 0; i < G::kElements; ++i) {
+// The cheapest neighbours of `digits` where `wanted`, if digit q stands for `values[q]`.
+template <class L>
+inline typename L::I cheapest_octets(const Codebook& book, typename L::I entry, typename L::M wanted,
+                                     const typename L::I* digits, const typename L::F* values,
+                                     const typename L::F* x, const typename L::F* w) {
+    using F = typename L::F;
+    using M = typename L::M;
+    constexpr int kWidth = L::kWidth, kStride = OctetCosts::kStride, kCosts = OctetCosts::kCount;
+    F costs[Octets::kElements][kStride];
+    M grow = L::ints(0) == L::ints(0);
+    for (int i = 0; i < Octets::kElements; ++i) {
         for (int q = 0; q < kStride; ++q) {
-            const typename L::F difference = values[q < G::kDigits ? q : 0] - x[i];
+            const F difference = values[q < Octets::kDigits ? q : 0] - x[i];
             costs[i][q] = w[i] * difference * difference;
+        }
+        // A step between two digits must not make it cheaper to go away from the element's own.
+        for (int q = 0; q + 1 < Octets::kDigits; ++q) {
+            const M towards = L::ints(q) < digits[i];
+            const F nearer = L::select(towards, costs[i][q + 1], costs[i][q]);
+            const F farther = L::select(towards, costs[i][q], costs[i][q + 1]);
+            grow = grow & ((nearer < farther) | (nearer == farther));
         }
     }
     // A table for each lane, one after the other.
     alignas(64) float tables[kWidth * kCosts];
     for (int first = 0; first < kCosts; first += kWidth) {
-        I rows[kWidth];
+        typename L::I rows[kWidth];
         for (int k = 0; k < kWidth; ++k) rows[k] = L::bits(costs[(first + k) / kStride][(first + k) % kStride]);
         L::transpose(rows);
         for (int lane = 0; lane < kWidth; ++lane) L::store_ints(tables + lane * kCosts + first, rows[lane]);
     }
-    int32_t numbers[kWidth], grow[kWidth], found[kWidth];
-    L::store_ints(numbers, L::select(wanted, entry, L::ints(-1)));
-    L::store_ints(grow, L::select(costs_grow<L, G>(costs, digits), L::ints(1), L::ints(0)));
-    for (int lane = 0; lane < kWidth; ++lane) {
-        found[lane] = 0;
-        if (numbers[lane] < 0) continue;
-        const NeighbourList& list = book.lists[static_cast<size_t>(numbers[lane])];
-        const bool few = grow[lane] != 0;
-        found[lane] = cheapest_code<G>(book.groups.data() + (few ? list.first : list.all_first),
-                                       few ? list.count : list.all_count, tables + lane * kCosts);
+    return search_lists<L>(book, entry, wanted, grow, [&](int lane, const uint16_t* codes, int count) {
+        return cheapest_code(codes, count, OctetCosts{tables + lane * kCosts});
+    });
+}
+
+// The same where digit q stands for scale * (2 * q + 1).
+template <class L>
+inline typename L::I cheapest_quads(const Codebook& book, typename L::I entry, typename L::M wanted,
+                                    const typename L::I* digits, typename L::F scale, const typename L::F* x,
+                                    const typename L::F* w) {
+    using F = typename L::F;
+    using I = typename L::I;
+    using M = typename L::M;
+    // Rounding is monotone, so the differences are too, and with them the costs to either side of the digit
+    // whose difference is the least. It is the own digit's if its neighbours' are no less.
+    M grow = L::ints(0) == L::ints(0);
+    for (int i = 0; i < Quads::kElements; ++i) {
+        const I odd = digits[i] + digits[i] + L::ints(1);
+        const F own = L::abs(scale * L::to_float(odd) - x[i]);
+        const F below = L::abs(scale * L::to_float(odd - L::ints(2)) - x[i]);
+        const F above = L::abs(scale * L::to_float(odd + L::ints(2)) - x[i]);
+        const M first = digits[i] == L::ints(0), last = digits[i] == L::ints(Quads::kDigits - 1);
+        grow = grow & (first | (own < below) | (own == below)) & (last | (own < above) | (own == above));
     }
-    return L::bits(L::load_floats(found));
+    float scales[L::kWidth];
+    L::store_ints(scales, L::bits(scale));
+    const float *xs = reinterpret_cast<const float*>(x), *ws = reinterpret_cast<const float*>(w);
+    return search_lists<L>(book, entry, wanted, grow, [&](int lane, const uint16_t* codes, int count) {
+        return cheapest_code(codes, count, QuadCosts{xs + lane, ws + lane, L::kWidth, scales[lane]});
+    });
 }
 
 }  // namespace

@@ -15,12 +15,14 @@
 //                                 the reference's `continue` and early `return` become selects
 //   negate(m), any(m)             any() is the only thing that looks across lanes; it may only guard
 //                                 work whose result no lane would use
+//   lane_bits(m)                  bit k is lane k; for what each lane then does alone
 //   bits(f), from_bits(i)         reinterpretation
 //   to_float(i), truncate(f)      truncate() gives INT_MIN out of range and for NaN, as cvttss2si does
 //   nearest_int(f)                the reference's rounding, see below
 //   shift_right(i, n)             logical
 //   clamp(i, lo, hi), at_most(i, hi), sqrt(f), abs(f)
 //   round_clamped(f, lo, hi)      float of clamp(nearest_int(f), lo, hi), for |f| < 2^22 only
+//   round_at_most(f, hi)          the same without the lower bound
 //   gather(table, i)              table[i]; pick(x, i): x[i], of the lane's own column
 //   load_*, store, transpose      the driver's business (tile.h), not the algorithms'
 #pragma once
@@ -52,6 +54,7 @@ struct ScalarLanes {
     static GK_LANE I select(M m, I a, I b) { return m ? a : b; }
     static GK_LANE M negate(M m) { return !m; }
     static GK_LANE bool any(M m) { return m; }
+    static GK_LANE uint32_t lane_bits(M m) { return m; }
 
     static GK_LANE I bits(F f) {
         I i;
@@ -78,8 +81,15 @@ struct ScalarLanes {
         return (t < low ? low : t > high ? high : t) - kRoundingOffset;
     }
 
+    static GK_LANE F round_at_most(F f, int32_t hi) {
+        const F high = kRoundingOffset + static_cast<F>(hi);
+        const F t = f + kRoundingOffset;
+        return (t > high ? high : t) - kRoundingOffset;
+    }
+
     static GK_LANE I gather(const int32_t* table, I i) { return table[i]; }
     static GK_LANE F pick(const F* x, I i) { return x[i]; }
+    static GK_LANE I pick(const I* x, I i) { return x[i]; }
 
     static GK_LANE F load_floats(const void* from) {
         F f;

@@ -59,4 +59,11 @@ Fault quantize_parallel(const Kernel& kernel, Rows rows, int64_t blocks, int thr
     return first_fault;
 }
 
+void dequantize_parallel(const Kernel& kernel, const uint8_t* packed, int64_t blocks, float* out, int threads) {
+    run_pieces(blocks, kChunkWeights / kernel.block, threads, [&](int64_t first, int64_t last) {
+        kernel.dequantize(packed + first * kernel.block_bytes, last - first, out + first * kernel.block);
+        return true;
+    });
+}
+
 }  // namespace ggufactory

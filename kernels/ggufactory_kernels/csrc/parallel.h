@@ -9,4 +9,7 @@ namespace ggufactory {
 // returned is the first one in the order of blocks.
 Fault quantize_parallel(const Kernel& kernel, Rows rows, int64_t blocks, int threads);
 
+// The floats of blocks [0, blocks).
+void dequantize_parallel(const Kernel& kernel, const uint8_t* packed, int64_t blocks, float* out, int threads);
+
 }  // namespace ggufactory

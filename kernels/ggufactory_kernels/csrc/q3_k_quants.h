@@ -104,18 +104,27 @@ private:
                                             typename L::F* scales, typename L::I* six_bits) {
         using F = typename L::F;
         using I = typename L::I;
-        using P = PairLanes<L>;
+        using Pair = PairLanes<L>;
+        using Four = PairLanes<Pair>;  // every step of the descent waits for the one before, so four at once
         GK_UNROLL(1)
-        for (int j = 0; j < kSubBlocks; j += 2) {
-            const int first = j * kSubBlock, second = first + kSubBlock;
-            typename P::F xs[kSubBlock], l[kSubBlock];
-            pair_up<L>(x + first, x + second, xs);
-            const typename P::F scale = descend_symmetric_scale<P, kSubBlock>(xs, kLevels, l);
-            scales[j] = scale.a;
-            scales[j + 1] = scale.b;
+        for (int j = 0; j < kSubBlocks; j += 4) {
+            const F* first = x + j * kSubBlock;
+            typename Pair::F a[kSubBlock], b[kSubBlock];
+            pair_up<L>(first, first + kSubBlock, a);
+            pair_up<L>(first + 2 * kSubBlock, first + 3 * kSubBlock, b);
+            typename Four::F xs[kSubBlock], l[kSubBlock];
+            pair_up<Pair>(a, b, xs);
+            const typename Four::F scale = descend_symmetric_scale<Four, kSubBlock>(xs, kLevels, l);
+            scales[j] = scale.a.a;
+            scales[j + 1] = scale.a.b;
+            scales[j + 2] = scale.b.a;
+            scales[j + 3] = scale.b.b;
             for (int i = 0; i < kSubBlock; ++i) {
-                quants[first + i] = L::truncate(l[i].a) + L::ints(kLevels);
-                quants[second + i] = L::truncate(l[i].b) + L::ints(kLevels);
+                I* quant = quants + j * kSubBlock + i;
+                quant[0] = L::truncate(l[i].a.a) + L::ints(kLevels);
+                quant[kSubBlock] = L::truncate(l[i].a.b) + L::ints(kLevels);
+                quant[2 * kSubBlock] = L::truncate(l[i].b.a) + L::ints(kLevels);
+                quant[3 * kSubBlock] = L::truncate(l[i].b.b) + L::ints(kLevels);
             }
         }
         F largest = L::floats(0), magnitude = L::floats(0);

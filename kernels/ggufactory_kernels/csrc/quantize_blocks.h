@@ -30,6 +30,17 @@ GK_LANE bool load_source(SourceFormat format, const uint8_t* const* blocks, type
     }
 }
 
+// `mean_squares`: of each lane's row, for the types that are WeighedByRow.
+template <class L, class Type>
+GK_LANE auto quantize_tile(const typename L::F* x, const typename L::F* importance, const float* mean_squares,
+                           typename L::I* bytes) {
+    if constexpr (std::is_base_of_v<WeighedByRow, Type>) {
+        return Type::template quantize<L>(x, importance, L::load_floats(mean_squares), bytes);
+    } else {
+        return Type::template quantize<L>(x, importance, bytes);
+    }
+}
+
 // What a type's quantize() says of its lanes: where the stored scales are finite, or more.
 template <class L>
 GK_LANE Fault first_fault(typename L::M finite, int64_t block) {
@@ -45,17 +56,6 @@ GK_LANE Fault first_fault(const GridOutcome<L>& outcome, int64_t block) {
     const int lane = first_lane<L>(wrong);
     const bool lost = L::any(outcome.lost) && first_lane<L>(outcome.lost) == lane;
     return {lost ? FaultKind::kOffGrid : FaultKind::kScaleOverflow, block + lane};
-}
-
-// `mean_squares`: of each lane's row, for the types that are WeighedByRow.
-template <class L, class Type>
-GK_LANE auto quantize_tile(const typename L::F* x, const typename L::F* importance,
-                                    const float* mean_squares, typename L::I* bytes) {
-    if constexpr (std::is_base_of_v<WeighedByRow, Type>) {
-        return Type::template quantize<L>(x, importance, L::load_floats(mean_squares), bytes);
-    } else {
-        return Type::template quantize<L>(x, importance, bytes);
-    }
 }
 
 template <class L, class Type>

@@ -16,6 +16,17 @@ namespace {
 
 constexpr float kGroupMaxEpsilon = 1e-15f;  // below this largest magnitude a group counts as all zero
 
+template <class L, int kCount>
+GK_LANE typename L::F largest_magnitude(const typename L::F* x) {
+    typename L::F magnitude = L::floats(0);
+    GK_UNROLL(16)
+    for (int i = 0; i < kCount; ++i) {
+        const typename L::F size = L::abs(x[i]);
+        magnitude = L::select(magnitude > size, magnitude, size);
+    }
+    return magnitude;
+}
+
 // float(clamp(nearest_int(v), lo, hi)); `kNear`: the caller knows that every |v| < 2^22.
 template <class L, bool kNear>
 GK_LANE typename L::F round_level(typename L::F v, int lo, int hi) {
@@ -35,7 +46,33 @@ struct SymmetricScale {
     typename L::M is_zero;  // all weights are as good as zero, and so are all quants
 };
 
-// Nineteen scales around the one that maps the largest magnitude to -levels, least squares for each.
+template <class L>
+struct SymmetricSums {
+    typename L::F xl, l2;
+};
+
+// The sums of several candidates at a time: each is one long chain of additions, and others fill the
+// cycles in which one waits.
+template <class L, int kCount, bool kClampBelow, int kCandidates>
+GK_LANE void symmetric_sums(const typename L::F* x, const typename L::F* w, const typename L::F* wx,
+                            int levels, const typename L::F (&inverse)[kCandidates],
+                            SymmetricSums<L> (&sums)[kCandidates]) {
+    for (SymmetricSums<L>& sum : sums) sum = {L::floats(0), L::floats(0)};
+    GK_UNROLL(8)
+    for (int i = 0; i < kCount; ++i) {
+        GK_UNROLL(3)
+        for (int k = 0; k < kCandidates; ++k) {
+            const typename L::F v = inverse[k] * x[i];
+            const typename L::F l = kClampBelow ? round_level<L, true>(v, -levels, levels - 1)
+                                                : L::round_at_most(v, levels - 1);
+            sums[k].xl = sums[k].xl + wx[i] * l;
+            sums[k].l2 = sums[k].l2 + w[i] * l * l;
+        }
+    }
+}
+
+// Nineteen scales around the one that maps the largest magnitude to -levels, least squares for each. That
+// one comes first; the others, by tenths of a level below and above it, must be better than the best so far.
 template <class L, int kCount>
 inline SymmetricScale<L> search_symmetric_scale(const typename L::F* x, const typename L::F* w, int levels) {
     using F = typename L::F;
@@ -50,34 +87,44 @@ inline SymmetricScale<L> search_symmetric_scale(const typename L::F* x, const ty
     }
     const M is_zero = magnitude < L::floats(kGroupMaxEpsilon);
 
-    // Where the group is not zero, |inverse * x| stays near `levels`; where it is, nothing below is used.
-    F wx[kCount], sum_xl, sum_l2;
+    F wx[kCount];
     for (int i = 0; i < kCount; ++i) wx[i] = w[i] * x[i];
-    const auto sums = [&](F inverse) {
-        sum_xl = L::floats(0);
-        sum_l2 = L::floats(0);
-        GK_UNROLL(8)
-        for (int i = 0; i < kCount; ++i) {
-            const F l = round_level<L, true>(inverse * x[i], -levels, levels - 1);
-            sum_xl = sum_xl + wx[i] * l;
-            sum_l2 = sum_l2 + w[i] * l * l;
-        }
+    const auto inverse_of = [&](int step) {
+        return L::floats(-(static_cast<float>(levels) + 0.1f * static_cast<float>(step))) / largest;
     };
-    F best_inverse = L::floats(static_cast<float>(-levels)) / largest;
-    sums(best_inverse);
-    F scale = L::select(sum_l2 == L::floats(0), L::floats(0), sum_xl / sum_l2);
-    F best = scale * sum_xl;
-    GK_UNROLL(1)
-    for (int step = -9; step <= 9; ++step) {
-        if (step == 0) continue;
-        const F inverse = L::floats(-(static_cast<float>(levels) + 0.1f * static_cast<float>(step))) / largest;
-        sums(inverse);
-        const M better = (sum_l2 > L::floats(0)) & (sum_xl * sum_xl > best * sum_l2);
-        const F candidate = sum_xl / sum_l2;
+    F scale, best, best_inverse = inverse_of(0);
+    const auto keep_better = [&](F inverse, const SymmetricSums<L>& sums) {
+        const M better = (sums.l2 > L::floats(0)) & (sums.xl * sums.xl > best * sums.l2);
+        const F candidate = sums.xl / sums.l2;
         scale = L::select(better, candidate, scale);
-        best = L::select(better, candidate * sum_xl, best);
+        best = L::select(better, candidate * sums.xl, best);
         best_inverse = L::select(better, inverse, best_inverse);
+    };
+    // Where the group is not zero, no quotient of a step exceeds levels + 0.1 * step by more than its
+    // rounding: all are far below 2^22, and up to step 4 none rounds to less than -levels. Where the group
+    // is zero, nothing below is used.
+    SymmetricSums<L> sums[2];
+    const F first[2] = {best_inverse, inverse_of(-9)};
+    symmetric_sums<L, kCount, false>(x, w, wx, levels, first, sums);
+    scale = L::select(sums[0].l2 == L::floats(0), L::floats(0), sums[0].xl / sums[0].l2);
+    best = scale * sums[0].xl;
+    keep_better(first[1], sums[1]);
+    GK_UNROLL(1)
+    for (int step = -8; step < 4; step += 2) {
+        const int below = step < 0 ? step : step + 1, above = below + 1;  // zero is done
+        const F inverses[2] = {inverse_of(below), inverse_of(above)};
+        symmetric_sums<L, kCount, false>(x, w, wx, levels, inverses, sums);
+        keep_better(inverses[0], sums[0]);
+        keep_better(inverses[1], sums[1]);
     }
+    const F fifth[2] = {inverse_of(5), inverse_of(6)};
+    symmetric_sums<L, kCount, true>(x, w, wx, levels, fifth, sums);
+    keep_better(fifth[0], sums[0]);
+    keep_better(fifth[1], sums[1]);
+    SymmetricSums<L> last_sums[3];
+    const F last[3] = {inverse_of(7), inverse_of(8), inverse_of(9)};
+    symmetric_sums<L, kCount, true>(x, w, wx, levels, last, last_sums);
+    for (int k = 0; k < 3; ++k) keep_better(last[k], last_sums[k]);
     return {L::select(is_zero, L::floats(0), scale), best_inverse, is_zero};
 }
 

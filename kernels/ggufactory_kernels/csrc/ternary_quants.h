@@ -11,17 +11,6 @@
 namespace ggufactory {
 namespace {
 
-template <class L, int kCount>
-GK_LANE typename L::F largest_magnitude(const typename L::F* x) {
-    typename L::F magnitude = L::floats(0);
-    GK_UNROLL(16)
-    for (int i = 0; i < kCount; ++i) {
-        const typename L::F size = L::abs(x[i]);
-        magnitude = L::select(magnitude > size, magnitude, size);
-    }
-    return magnitude;
-}
-
 struct Q1_0 : Q1_0Layout {
     // `x`: kBlock floats of each lane's block; importance is not used. Writes kBytes bytes.
     // Returns where the stored scale is finite.

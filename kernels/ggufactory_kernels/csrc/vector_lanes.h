@@ -61,6 +61,11 @@ struct VectorLanes {
         return minimum(maximum(t, low), high) - floats(kRoundingOffset);
     }
 
+    static GK_LANE F round_at_most(F f, int32_t hi) {
+        const F high = floats(kRoundingOffset + static_cast<float>(hi));
+        return minimum(f + floats(kRoundingOffset), high) - floats(kRoundingOffset);
+    }
+
 #if GK_VECTOR_WIDTH == 16
     static GK_LANE I gather(const int32_t* table, I i) {
         return reinterpret_cast<I>(_mm512_i32gather_epi32(reinterpret_cast<__m512i>(i), table, 4));
@@ -74,11 +79,12 @@ struct VectorLanes {
         return I{table[i[0]], table[i[1]], table[i[2]], table[i[3]]};
     }
 #endif
-    static GK_LANE F pick(const F* x, I i) {
+    static GK_LANE I pick(const I* x, I i) {
         I lane = {};
         for (int k = 0; k < kWidth; ++k) lane[k] = k;
-        return from_bits(gather(reinterpret_cast<const int32_t*>(x), i * kWidth + lane));
+        return gather(reinterpret_cast<const int32_t*>(x), i * kWidth + lane);
     }
+    static GK_LANE F pick(const F* x, I i) { return from_bits(pick(reinterpret_cast<const I*>(x), i)); }
 
     static GK_LANE F load_floats(const void* from) {
         F f;
@@ -105,24 +111,35 @@ struct VectorLanes {
     }
 
 #if GK_VECTOR_WIDTH == 16
+    static GK_LANE uint32_t lane_bits(M m) { return _mm512_movepi32_mask(reinterpret_cast<__m512i>(m)); }
     static GK_LANE bool any(M m) { return _mm512_movepi32_mask(reinterpret_cast<__m512i>(m)) != 0; }
     static GK_LANE I truncate(F f) { return reinterpret_cast<I>(_mm512_cvttps_epi32(f)); }
     static GK_LANE F sqrt(F f) { return _mm512_sqrt_ps(f); }
     static GK_LANE F minimum(F a, F b) { return _mm512_min_ps(a, b); }
     static GK_LANE F maximum(F a, F b) { return _mm512_max_ps(a, b); }
 #elif GK_VECTOR_WIDTH == 8
+    static GK_LANE uint32_t lane_bits(M m) {
+        return static_cast<uint32_t>(_mm256_movemask_ps(reinterpret_cast<__m256>(m)));
+    }
     static GK_LANE bool any(M m) { return _mm256_movemask_ps(reinterpret_cast<__m256>(m)) != 0; }
     static GK_LANE I truncate(F f) { return reinterpret_cast<I>(_mm256_cvttps_epi32(f)); }
     static GK_LANE F sqrt(F f) { return _mm256_sqrt_ps(f); }
     static GK_LANE F minimum(F a, F b) { return _mm256_min_ps(a, b); }
     static GK_LANE F maximum(F a, F b) { return _mm256_max_ps(a, b); }
 #elif defined(__x86_64__)
+    static GK_LANE uint32_t lane_bits(M m) {
+        return static_cast<uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(m)));
+    }
     static GK_LANE bool any(M m) { return _mm_movemask_ps(reinterpret_cast<__m128>(m)) != 0; }
     static GK_LANE I truncate(F f) { return reinterpret_cast<I>(_mm_cvttps_epi32(f)); }
     static GK_LANE F sqrt(F f) { return _mm_sqrt_ps(f); }
     static GK_LANE F minimum(F a, F b) { return _mm_min_ps(a, b); }
     static GK_LANE F maximum(F a, F b) { return _mm_max_ps(a, b); }
 #else
+    static GK_LANE uint32_t lane_bits(M m) {
+        const uint32x4_t bit = {1, 2, 4, 8};
+        return vaddvq_u32(vandq_u32(reinterpret_cast<uint32x4_t>(m), bit));
+    }
     static GK_LANE bool any(M m) { return vmaxvq_u32(reinterpret_cast<uint32x4_t>(m)) != 0; }
     static GK_LANE I truncate(F f) {
         const I in_range = abs(f) < floats(0x1p31f);  // fcvtzs saturates, and makes 0 of NaN

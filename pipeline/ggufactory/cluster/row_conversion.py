@@ -6,8 +6,6 @@ single precision first, as in `llama_tensor_dequantize_impl` of llama.cpp's `src
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
@@ -18,15 +16,6 @@ from ggufactory_kernels.quantizer import SOURCE_TYPES
 from ggufactory_kernels.validation import first_invalid_block
 
 Bytes = npt.NDArray[np.uint8]
-
-_Dequantize = Callable[[Bytes, str, int], npt.NDArray[np.float32]]
-_DEQUANTIZE: _Dequantize | None = getattr(gk, "dequantize", None)
-"""None in a build whose kernels do not read quantized rows."""
-
-
-def dequantizable() -> frozenset[str]:
-    """The quantized types whose rows `convert_rows` can make into others."""
-    return frozenset(k.name for k in gk.TENSOR_TYPES.values() if k.is_quantized and _DEQUANTIZE is not None)
 
 
 def convert_rows(
@@ -47,8 +36,7 @@ def convert_rows(
     elif source_type == type:
         out[:] = rows
     else:
-        assert _DEQUANTIZE is not None, "the plan refuses it"
-        weights = np.ascontiguousarray(_DEQUANTIZE(rows, source_type, columns))
+        weights = gk.dequantize(rows, source_type, columns, threads)
         gk.quantize_into(weights.data, "F32", type, columns, out.data, importance=importance, threads=threads)
 
 

@@ -34,11 +34,8 @@ def kernel_faults(
     ]
 
 
-def faults(tensors: Sequence[OutputTensor], dequantizable: frozenset[str], *, allow_requantize: bool) -> list[str]:
-    """Which of the changed `tensors` cannot be changed, or may not.
-
-    `dequantizable`: the types that the kernels can make numbers of again.
-    """
+def faults(tensors: Sequence[OutputTensor], *, allow_requantize: bool) -> list[str]:
+    """Which of the changed `tensors` cannot be changed, or may not."""
     found = []
     stored = [t for t in tensors if TENSOR_TYPES[t.converted_type].is_quantized]
     if stored and not allow_requantize:
@@ -46,8 +43,6 @@ def faults(tensors: Sequence[OutputTensor], dequantizable: frozenset[str], *, al
             f"{len(stored)} tensors of the source are quantized, and quantizing them again loses quality; "
             f"--allow-requantize does it all the same: {_by_type(stored)}"
         )
-    elif locked := [t for t in stored if t.converted_type not in dequantizable]:
-        found.append(f"this build cannot read the numbers of {len(locked)} tensors: {_by_type(locked)}")
     if strange := [t for t in tensors if t not in stored and t.converted_type not in _WEIGHTS]:
         found.append(f"{len(strange)} tensors that should be quantized hold no weights: {_by_type(strange)}")
     if deep := [t for t in tensors if len(t.shape) > 3 and t.shape[0] > 1]:

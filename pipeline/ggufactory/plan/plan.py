@@ -111,7 +111,6 @@ def make(
     limits: PartLimits,
     importance_matrix: ImportanceMatrix | None = None,
     quantizable: frozenset[str],
-    dequantizable: frozenset[str] = frozenset(),
     allow_requantize: bool = False,
     span_bytes: int | None = None,
     options: Options = NO_OPTIONS,
@@ -121,8 +120,8 @@ def make(
 ) -> Plan:
     """Plan `ladder` of `model`.
 
-    `files`: the checkpoint's files by name; `quantizable`, `dequantizable`: the tensor types that the
-    kernels can make, and make numbers of again; `allow_requantize`: also from tensors that are already
+    `files`: the checkpoint's files by name; `quantizable`: the tensor types that the kernels can
+    make; `allow_requantize`: also from tensors that are already
     quantized; `limits`: of the target store; `span_bytes`: wished source bytes of a span; `options`: for
     every rung, under its own; `split_bytes`: tensor bytes of a file at most; `keep_split`: as many files
     as the source has.
@@ -141,7 +140,7 @@ def make(
         )
         faults += importance.faults(draft.rung, tensors, draft.decisions, draft.used)
     changed = conversion.changed(tensors, [d.decisions for d in drafts])
-    faults += conversion.faults(changed, dequantizable, allow_requantize=allow_requantize)
+    faults += conversion.faults(changed, allow_requantize=allow_requantize)
     if faults:
         raise PlanError(faults)
 
