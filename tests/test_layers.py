@@ -14,6 +14,8 @@ PACKAGE = ROOT / "pipeline" / "ggufactory"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
+    frozenset({"cli_job"}),
+    frozenset({"job_file"}),
     frozenset({"observe", "cli_help"}),
     frozenset({"job", "inspection"}),
     frozenset({"cluster", "assemble", "publish", "spec"}),

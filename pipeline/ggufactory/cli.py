@@ -6,14 +6,15 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
 
 from ggufactory import __version__, job
-from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, VERIFY
+from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPUBLISH, VERIFY
+from ggufactory.cli_job import add_cluster_flags, add_job_flags, job_spec
 from ggufactory.errors import GgufactoryError, InputError
 from ggufactory.inspection import inspect
 from ggufactory.observe import tables
@@ -21,7 +22,7 @@ from ggufactory.observe.log_watcher import LogWatcher
 from ggufactory.observe.terminal_watcher import TerminalWatcher
 from ggufactory.plan.summary import as_json
 from ggufactory.publish.verify import verify
-from ggufactory.spec import DEVICES, JobSpec, load_job, parse_size
+from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 
 _WIDTH_OF_FILES = 160
@@ -57,21 +58,29 @@ def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _quantize(options: argparse.Namespace) -> int:
-    spec = _spec(options)
+    return _run_job(options, job.run)
+
+
+def _republish_header(options: argparse.Namespace) -> int:
+    return _run_job(options, job.republish_headers)
+
+
+def _run_job(options: argparse.Namespace, run: Callable[[JobSpec, job.Watcher], job.Result]) -> int:
+    spec = job_spec(options)
     if sys.stderr.isatty():
         with TerminalWatcher() as shown:
-            result = job.run(spec, shown)
+            result = run(spec, shown)
         tally = shown.tally
     else:
         logged = LogWatcher()
-        result = job.run(spec, logged)
+        result = run(spec, logged)
         tally = logged.tally
     tables.print_result(_console(), spec.require_target(), result, tally)
     return 0
 
 
 def _plan(options: argparse.Namespace) -> int:
-    spec = _spec(options)
+    spec = job_spec(options)
     plan = job.make_plan(spec, open_store(spec.to) if spec.to else None)
     if options.json:
         print(json.dumps(as_json(plan), indent=1))
@@ -102,48 +111,25 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_FILES)
 
 
-def _spec(options: argparse.Namespace) -> JobSpec:
-    """The job file's fields, and over them the flags that were given."""
-    asked = load_job(options.job) if options.job else {}
-    for name in ("source", "to", "imatrix", "name", "ray_address", "workers", "device", "span_size"):
-        if getattr(options, name, None) is not None:
-            asked[name] = getattr(options, name)
-    if options.ladder is not None:
-        asked["ladder"] = tuple(r.strip() for r in options.ladder.split(",") if r.strip())
-    if "source" not in asked:
-        raise InputError("no source", fix="Name a checkpoint: a folder or s3://bucket/prefix")
-    size = asked.pop("span_size", None)
-    return JobSpec(ladder=asked.pop("ladder", ()), span_bytes=parse_size(str(size)) if size else None, **asked)
-
-
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("ggufactory", description=ABOUT, epilog=EXIT_CODES, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"ggufactory {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    quantize = commands.add_parser(
-        "quantize",
-        help="make the files of a ladder",
-        description=QUANTIZE,
-        epilog=EXIT_CODES,
-        formatter_class=raw,
-    )
-    _add_job_options(quantize)
-    cluster = quantize.add_argument_group("where it runs")
-    cluster.add_argument(
-        "--ray-address", metavar="ADDR", help="join this Ray cluster ('auto': the one on this machine)"
-    )
-    cluster.add_argument(
-        "--workers", type=int, metavar="N", help="spans at once on an embedded Ray (default: one per core)"
-    )
-    cluster.add_argument("--device", choices=DEVICES, help="what quantizes (default: auto)")
-    quantize.set_defaults(command=_quantize)
+    for name, short, long, command in (
+        ("quantize", "make the files of a ladder", QUANTIZE, _quantize),
+        ("republish-header", "make the metadata of split files anew", REPUBLISH, _republish_header),
+    ):
+        runs = commands.add_parser(name, help=short, description=long, epilog=EXIT_CODES, formatter_class=raw)
+        add_job_flags(runs)
+        add_cluster_flags(runs)
+        runs.set_defaults(command=command)
 
     plan = commands.add_parser(
         "plan", help="say what quantize would do", description=PLAN, epilog=EXIT_CODES, formatter_class=raw
     )
-    _add_job_options(plan)
+    add_job_flags(plan)
     plan.add_argument("--json", action="store_true", help="print the whole plan as JSON")
     plan.set_defaults(command=_plan)
 
@@ -163,22 +149,3 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("path", metavar="CHECKPOINT_OR_GGUF", help="a folder, a .gguf file, or either on s3://")
     look.set_defaults(command=_inspect)
     return parser
-
-
-def _add_job_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "source",
-        nargs="?",
-        metavar="SOURCE",
-        help="a Hugging Face folder of safetensors, local or s3://bucket/prefix",
-    )
-    parser.add_argument("--to", metavar="TARGET", help="a folder or s3://bucket/prefix")
-    parser.add_argument("--ladder", metavar="RUNGS", help="file types of llama-quantize, comma-separated: Q8_0,Q4_K_M")
-    parser.add_argument("--imatrix", metavar="FILE", help="an importance matrix of llama-imatrix (.gguf or .dat)")
-    parser.add_argument("--name", help="of the files: NAME-RUNG.gguf (default: the last part of SOURCE)")
-    parser.add_argument(
-        "--span-size",
-        metavar="SIZE",
-        help="wished source bytes of one span, such as 64M (default: by the model)",
-    )
-    parser.add_argument("--job", metavar="JOB.yaml", help="read these fields from a file; flags override it")

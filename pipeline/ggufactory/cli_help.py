@@ -19,6 +19,7 @@ your own, and credentials from the environment, ~/.aws or the instance.
 
   ggufactory quantize ./model --to ./out --ladder Q8_0,Q4_K_M
   ggufactory quantize s3://models/llama --to s3://gguf/llama --ladder Q4_K_M --imatrix imatrix.gguf
+  ggufactory quantize model-BF16-00001-of-00003.gguf --to ./out --ladder Q8_0,Q4_K_M
   ggufactory quantize --job job.yaml --ray-address auto
 
 A job file holds the same fields as the flags:
@@ -27,6 +28,16 @@ A job file holds the same fields as the flags:
   to: s3://gguf/llama-3.1-8b
   ladder: [Q8_0, Q6_K, Q4_K_M]
   imatrix: imatrix.gguf
+"""
+
+REPUBLISH = """\
+Make the metadata of split files anew: a corrected chat template, a tokenizer key, another name. Only the
+first file of each rung is written; it holds all metadata and no tensor. Give the flags of the `quantize`
+run that made the files, with what has changed; nothing is written when that would change a tensor.
+
+  ggufactory quantize ./model --to ./out --ladder Q4_K_M --split-max-size 45G
+  ggufactory republish-header ./model --to ./out --ladder Q4_K_M --split-max-size 45G \\
+      --override-kv general.name=str:Better
 """
 
 PLAN = """\

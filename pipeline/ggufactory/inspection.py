@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
 from ggufactory.checkpoint import open_checkpoint
+from ggufactory.checkpoint.gguf_checkpoint import (
+    GgufTensor,
+    begins_split,
+    open_gguf_checkpoint,
+    read_header,
+    tensors_of,
+)
+from ggufactory.checkpoint.gguf_names import SUFFIX
 from ggufactory.checkpoint.summary import CheckpointSummary, summarize
-from ggufactory.container.decode import decode_header
 from ggufactory.container.metadata import KeyValue
 from ggufactory.errors import InputError
-from ggufactory.storage import open_store
-from ggufactory.storage.protocol import Store
+from ggufactory.storage import open_file
 from ggufactory_kernels.types import TENSOR_TYPES
 
 
 @dataclass(frozen=True, slots=True)
 class GgufSummary:
-    """A GGUF file by its header."""
+    """A GGUF file by its header; a split by the headers of all its files."""
 
     uri: str
+    files: int
     size: int
+    """Bytes of all files."""
     metadata: tuple[KeyValue, ...]
     tensors: int
     parameters: int
@@ -30,37 +39,39 @@ class GgufSummary:
 
 
 def inspect(uri: str) -> CheckpointSummary | GgufSummary:
-    """Summarize a folder of safetensors or a `.gguf` file, local or on S3, from its headers alone."""
-    if not uri.endswith(".gguf"):
+    """Summarize a folder of safetensors or a `.gguf` file, local or on S3, from its headers alone.
+
+    The first file of a split stands for all of them, any other for itself.
+    """
+    if not uri.endswith(SUFFIX):
         return summarize(open_checkpoint(uri))
-    folder, _, name = uri.rpartition("/")
-    store = open_store(folder or ("/" if uri.startswith("/") else "."))
-    return _summarize_gguf(store, name)
-
-
-def _summarize_gguf(store: Store, name: str) -> GgufSummary:
+    store, name = open_file(uri)
     info = store.stat(name)
     if info is None:
         raise InputError(f"there is no file {name} in {store.uri}")
+    header = read_header(store, info)
+    tensors: Iterable[GgufTensor] = tensors_of(name, header)
+    sizes = [info.size]
+    if begins_split(name, header):
+        checkpoint = open_gguf_checkpoint(uri)
+        tensors = checkpoint.tensors
+        sizes = [file.size for file in checkpoint.files.values()]
+    return _summarize(f"{store.uri}/{name}", sizes, header.metadata, list(tensors))
 
-    def read(offset: int, length: int) -> bytes:
-        buffer = bytearray(length)
-        store.read_into(name, offset, memoryview(buffer), etag=info.etag)
-        return bytes(buffer)
 
-    header = decode_header(read, info.size, name)
-    kinds = {kind.number: kind for kind in TENSOR_TYPES.values()}
+def _summarize(uri: str, sizes: list[int], metadata: tuple[KeyValue, ...], tensors: list[GgufTensor]) -> GgufSummary:
     counts: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
-    for tensor in header.tensors:
-        kind = kinds[tensor.type]
+    stored: Counter[str] = Counter()
+    for tensor in tensors:
+        kind = TENSOR_TYPES[tensor.type]
         counts[kind.name] += 1
-        sizes[kind.name] += kind.row_bytes(tensor.ne[0]) * prod(tensor.ne[1:])
+        stored[kind.name] += prod(tensor.ne) // kind.block * kind.block_bytes
     return GgufSummary(
-        uri=f"{store.uri}/{name}",
-        size=info.size,
-        metadata=header.metadata,
-        tensors=len(header.tensors),
-        parameters=sum(prod(t.ne) for t in header.tensors),
-        types=tuple((kind, counts[kind], size) for kind, size in sizes.most_common()),
+        uri=uri,
+        files=len(sizes),
+        size=sum(sizes),
+        metadata=metadata,
+        tensors=len(tensors),
+        parameters=sum(prod(t.ne) for t in tensors),
+        types=tuple((kind, counts[kind], size) for kind, size in stored.most_common()),
     )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import ggufactory_kernels as gk
 from ggufactory.architectures import describe
 from ggufactory.assemble import uploads
-from ggufactory.calibrate.imatrix import read_importance_matrix
-from ggufactory.checkpoint import open_checkpoint
+from ggufactory.calibrate.imatrix import read_importance_matrices
+from ggufactory.checkpoint import Checkpoint, GgufCheckpoint, open_source
 from ggufactory.cluster.descriptor import SpanReceipt
 from ggufactory.errors import GgufactoryError, IncompleteError, InputError, UnavailableError, UploadGoneError
 from ggufactory.plan import plan as planning
+from ggufactory.plan.importance import shown
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
 from ggufactory.publish import manifest
@@ -63,10 +65,10 @@ class Result:
 
 def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
     """Everything that can be decided from headers; InputError with all faults together."""
-    checkpoint = open_checkpoint(spec.source)
+    checkpoint = open_source(spec.source)
     model = describe(checkpoint)
-    importance = read_importance_matrix(spec.imatrix) if spec.imatrix else None
-    return planning.make(
+    importance = read_importance_matrices(spec.imatrix) if spec.imatrix else None
+    plan = planning.make(
         model,
         spec.ladder,
         name=spec.name or checkpoint.name,
@@ -75,8 +77,34 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
         limits=target.limits if target else NO_LIMITS,
         importance_matrix=importance,
         quantizable=frozenset(kind for kind in gk.TENSOR_TYPES if gk.quantizable(kind)),
+        allow_requantize=spec.allow_requantize,
         span_bytes=spec.span_bytes,
+        options=spec.options,
+        prune_layers=spec.prune_layers,
+        split_bytes=spec.split_bytes,
+        keep_split=_keeps_split(spec, checkpoint),
     )
+    if target:
+        _check_apart(checkpoint, target, plan)
+    return plan
+
+
+def _keeps_split(spec: JobSpec, checkpoint: Checkpoint | GgufCheckpoint) -> bool:
+    if spec.keep_split and isinstance(checkpoint, Checkpoint):
+        raise InputError(
+            f"keep_split: {spec.source} is no GGUF file", fix="Split by size instead: --split-max-size 45G"
+        )
+    return spec.keep_split
+
+
+def _check_apart(checkpoint: Checkpoint | GgufCheckpoint, target: Store, plan: Plan) -> None:
+    """A file that is read must not be the one that is written."""
+    taken = plan.files.keys() & plan.sources.keys()
+    if taken and Path(checkpoint.store.uri).resolve() == Path(target.uri).resolve():
+        raise InputError(
+            f"{target.uri}: {', '.join(sorted(taken))} would replace the source",
+            fix="Give another target or another --name",
+        )
 
 
 def run(spec: JobSpec, watcher: Watcher) -> Result:
@@ -108,6 +136,27 @@ def run(spec: JobSpec, watcher: Watcher) -> Result:
         f"{target.uri}: the uploads of this job keep disappearing",
         fix="Look for a lifecycle rule or a clean-up that aborts them, then start again",
     )
+
+
+def republish_headers(spec: JobSpec, watcher: Watcher) -> Result:
+    """As `run`, when nothing but files of metadata alone has to be made; InputError otherwise.
+
+    Nothing special happens here: a file's identity follows from its bytes, and those of split files
+    that hold tensors hold no metadata, so a job that changes metadata finds them finished.
+    """
+    target = open_store(spec.require_target())
+    plan = make_plan(spec, target)
+    others = [
+        name
+        for name, file in plan.files.items()
+        if not (file.with_metadata and file.tensors == (0, 0)) and not uploads.finished_object(target, file)
+    ]
+    if others:
+        raise InputError(
+            f"{target.uri}: {len(others)} files with tensors are not there or not as planned: {shown(others)}",
+            fix="Only files that were split (--split-max-size) have their metadata apart: use `ggufactory quantize`",
+        )
+    return run(spec, watcher)
 
 
 def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher: Watcher) -> None:

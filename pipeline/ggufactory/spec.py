@@ -1,21 +1,17 @@
-"""What a job is asked to do: from flags, from a YAML file with the same fields, or from both."""
+"""What a job is asked to do."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
-
-import yaml
+from dataclasses import dataclass
 
 from ggufactory.errors import InputError
+from ggufactory.plan.ladder import Rung
+from ggufactory.plan.options import NO_OPTIONS, Options
 
 DEVICES = ("auto", "cpu", "cuda")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?", re.IGNORECASE)
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_JOB_LIMIT = 1 << 20
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +19,11 @@ class JobSpec:
     """One job. InputError on construction for values that cannot be meant."""
 
     source: str
-    ladder: tuple[str, ...]
+    ladder: tuple[str | Rung, ...]
     to: str | None = None
     """The target; None for a plan that is only printed."""
-    imatrix: str | None = None
+    imatrix: tuple[str, ...] = ()
+    """Files of llama-imatrix; several are merged."""
     name: str | None = None
     """Of the files; None: the last part of the source's path."""
     ray_address: str | None = None
@@ -35,6 +32,15 @@ class JobSpec:
     device: str = "auto"
     span_bytes: int | None = None
     """Wished source bytes of a span; None: by the model's size."""
+    split_bytes: int | None = None
+    """Tensor bytes of a file at most; None: one file a rung."""
+    options: Options = NO_OPTIONS
+    """For every rung, under its own."""
+    prune_layers: tuple[int, ...] = ()
+    keep_split: bool = False
+    """As many files as the GGUF source has, with the same tensors in each."""
+    allow_requantize: bool = False
+    """Also from tensors that are already quantized."""
 
     def __post_init__(self) -> None:
         if not self.ladder:
@@ -43,8 +49,11 @@ class JobSpec:
             raise InputError(f"workers: wanted 1 or more, found {self.workers}")
         if self.device not in DEVICES:
             raise InputError(f"device: wanted one of {', '.join(DEVICES)}, found {self.device!r}")
-        if self.span_bytes is not None and self.span_bytes < 1:
-            raise InputError(f"span_size: wanted 1 byte or more, found {self.span_bytes}")
+        for name, size in (("span_size", self.span_bytes), ("split_max_size", self.split_bytes)):
+            if size is not None and size < 1:
+                raise InputError(f"{name}: wanted 1 byte or more, found {size}")
+        if self.keep_split and self.split_bytes is not None:
+            raise InputError("keep_split and split_max_size cannot be used together")
         if self.name is not None and (not self.name.strip() or "/" in self.name or self.name.startswith(".")):
             raise InputError(f"name: wanted a file name without '/' and not beginning with '.', found {self.name!r}")
 
@@ -54,43 +63,9 @@ class JobSpec:
         return self.to
 
 
-def load_job(path: str) -> dict[str, Any]:
-    """The fields of a job file, checked against JobSpec's names and types.
-
-    Paths in it are as they would be on the command line: relative to where the command runs.
-    """
-    try:
-        text = Path(path).read_bytes()[:_JOB_LIMIT]
-        loaded = yaml.safe_load(text)
-    except (OSError, yaml.YAMLError) as error:
-        reason = str(error).replace("\n", " ")
-        raise InputError(f"job file {path} cannot be read: {reason}") from error
-    if not isinstance(loaded, Mapping):
-        raise InputError(
-            f"job file {path}: wanted fields such as `source:` and `ladder:`, found {type(loaded).__name__}"
-        )
-    return {str(key): _field(path, str(key), value) for key, value in loaded.items()}
-
-
-def _field(path: str, key: str, value: object) -> object:
-    known = [f.name for f in fields(JobSpec) if f.name != "span_bytes"] + ["span_size"]
-    if key not in known:
-        raise InputError(f"job file {path}: unknown field {key!r}", fix=f"Known: {', '.join(known)}")
-    if key == "ladder":
-        rungs = value.split(",") if isinstance(value, str) else value
-        if not isinstance(rungs, list) or not all(isinstance(r, str) for r in rungs):
-            raise InputError(f"job file {path}: ladder: wanted a list of rungs, found {value!r}")
-        return tuple(r.strip() for r in rungs if r.strip())
-    if key == "workers" and (not isinstance(value, int) or isinstance(value, bool)):
-        raise InputError(f"job file {path}: workers: wanted a whole number, found {value!r}")
-    if key not in ("workers", "span_size") and not isinstance(value, str):
-        raise InputError(f"job file {path}: {key}: wanted text, found {value!r}")
-    return value
-
-
-def parse_size(text: str) -> int:
-    """Bytes from "64M", "1.5 GiB" or a plain number; K, M and G are powers of 1024."""
+def parse_size(text: str, *, unit: int = 1024) -> int:
+    """Bytes from "64M", "1.5 GiB" or a plain number. K, M, G and T are powers of `unit`, Ki, Mi … of 1024."""
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise InputError(f"size {text!r}: wanted a number and K, M or G, such as 64M")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    return int(float(match[1]) * (1024 if match[3] else unit) ** _POWERS[match[2].upper()])

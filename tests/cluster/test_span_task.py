@@ -48,7 +48,7 @@ def _make(plan: Plan, target: Path, importance: Mapping[str, np.ndarray] | None 
     """Every span in turn, completed: the files' bytes."""
     store = open_store(str(target))
     progress = uploads.begin(store, plan)
-    headers = {rung.files[0].name: plan.header(rung) for rung in plan.rungs}
+    headers = {file.name: plan.header(rung, file) for rung in plan.rungs for file in rung.files}
     for work in missing_spans(plan, progress, str(target)):
         begun = {p.upload.name: headers[p.upload.name] for p in work.parts if p.header_bytes}
         for name, part in make_span(work, begun, importance or {}).parts:

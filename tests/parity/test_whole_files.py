@@ -11,7 +11,8 @@ import pytest
 
 from ggufactory import job
 from ggufactory.assemble import uploads
-from ggufactory.errors import InputError
+from ggufactory.errors import InputError, PlanError
+from ggufactory.plan.ftypes import FILE_TYPES
 from ggufactory.publish.manifest import read
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
@@ -33,9 +34,28 @@ def _of_folder(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("case", ["plain", "imatrix"])
+def test_every_file_type(tmp_path: Path, tinylm: str, tinylm_imatrix: str, case: str) -> None:
+    """The whole ladder of llama-quantize in one job; what it refuses, we refuse."""
+    imatrix = (tinylm_imatrix,) if case == "imatrix" else ()
+    refused = tuple(rung for rung, file in GOLDEN[case].items() if file is None)
+    ladder = tuple(rung for rung, file in GOLDEN[case].items() if file is not None)
+    assert set(GOLDEN[case]) == set(FILE_TYPES)
+    result = job.run(JobSpec(source=tinylm, to=str(tmp_path), ladder=ladder, imatrix=imatrix), SilentWatcher())
+    made = {entry["rung"]: (entry["sha256"], entry["bytes"]) for entry in result.entries}
+    assert made == {rung: (GOLDEN[case][rung]["sha256"], GOLDEN[case][rung]["bytes"]) for rung in ladder}
+    assert {rung.name: rung.bytes for rung in result.plan.rungs} == {r: size for r, (_, size) in made.items()}
+    if refused:
+        with pytest.raises(PlanError) as caught:
+            job.make_plan(JobSpec(source=tinylm, ladder=refused, imatrix=imatrix))
+        assert len(caught.value.faults) == len(refused)
+        for rung in refused:
+            assert f"rung {rung} needs an importance matrix (--imatrix) for" in str(caught.value)
+
+
+@pytest.mark.parametrize("case", ["plain", "imatrix"])
 @pytest.mark.parametrize("span_bytes", [None, 50_000, 1 << 30])
 def test_in_a_folder(tmp_path: Path, tinylm: str, tinylm_imatrix: str, case: str, span_bytes: int | None) -> None:
-    imatrix = tinylm_imatrix if case == "imatrix" else None
+    imatrix = (tinylm_imatrix,) if case == "imatrix" else ()
     spec = JobSpec(source=tinylm, to=str(tmp_path), ladder=LADDER, imatrix=imatrix, span_bytes=span_bytes)
     result = job.run(spec, SilentWatcher())
     assert _of_folder(tmp_path) == _expected(case)
@@ -49,7 +69,7 @@ def test_in_a_folder(tmp_path: Path, tinylm: str, tinylm_imatrix: str, case: str
 @pytest.mark.parametrize("from_s3", [False, True])
 def test_on_s3(s3: Weed, s3_prefix: str, tinylm: str, tinylm_imatrix: str, from_s3: bool) -> None:
     source = _upload(s3, Path(tinylm)) if from_s3 else tinylm
-    spec = JobSpec(source=source, to=s3_prefix, ladder=LADDER, imatrix=tinylm_imatrix, name="tinylm")
+    spec = JobSpec(source=source, to=s3_prefix, ladder=LADDER, imatrix=(tinylm_imatrix,), name="tinylm")
     watcher = SilentWatcher()
     result = job.run(spec, watcher)
     # 5 MiB of the smallest rung are more than half of this model.
@@ -94,7 +114,7 @@ def test_another_rung_makes_that_rung_only(tmp_path: Path, tinylm: str) -> None:
 
 
 def test_each_type_of_a_piece_is_packed_once(tmp_path: Path, tinylm: str, tinylm_imatrix: str) -> None:
-    spec = JobSpec(source=tinylm, to=str(tmp_path), ladder=LADDER, imatrix=tinylm_imatrix)
+    spec = JobSpec(source=tinylm, to=str(tmp_path), ladder=LADDER, imatrix=(tinylm_imatrix,))
     watcher = SilentWatcher()
     plan = job.run(spec, watcher).plan
     wanted = sum(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from ggufactory.architectures.from_gguf import describe_gguf
 from ggufactory.architectures.model import Model
 from ggufactory.checkpoint.checkpoint import Checkpoint
+from ggufactory.checkpoint.gguf_checkpoint import GgufCheckpoint
 
 __all__ = ["describe"]
 
 
-def describe(checkpoint: Checkpoint) -> Model:
-    """What llama.cpp's converter makes of the checkpoint, from its headers and small files alone.
+def describe(checkpoint: Checkpoint | GgufCheckpoint) -> Model:
+    """What llama.cpp's converter makes of the checkpoint, from its headers and small files alone; of a
+    GGUF file, what it holds.
 
     InputError for an unknown architecture; PlanError that lists every other fault together.
     """
+    if isinstance(checkpoint, GgufCheckpoint):
+        return describe_gguf(checkpoint)
     # Workers import this package for its data classes; the tokenizer libraries are not for them.
     from ggufactory.architectures import registry
 

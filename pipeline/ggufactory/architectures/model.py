@@ -1,4 +1,5 @@
-"""What a checkpoint means: the metadata and the output tensors that llama.cpp's converter would make of it.
+"""What a checkpoint means: the metadata and the output tensors that llama.cpp's converter would make of it,
+or that a GGUF file already holds.
 
 Shapes are NumPy's: rows first, columns (the contiguous axis, ggml's ne[0]) last. A matrix of experts
 is three-dimensional; rows are counted through all of its matrices.
@@ -26,7 +27,7 @@ class SourceRows:
     offset: int
     """Of its first byte in `file`."""
     dtype: str
-    """"BF16", "F16" or "F32"."""
+    """"BF16", "F16" or "F32"; of a GGUF file, any tensor type."""
     rows: int
     columns: int
 
@@ -52,7 +53,8 @@ class OutputTensor:
     name: str
     shape: tuple[int, ...]
     converted_type: str
-    """Its type in the converter's BF16 file, "BF16" or "F32": llama-quantize starts from these values."""
+    """Its type in the file that llama-quantize starts from: the converter's BF16 file ("BF16" or "F32"),
+    or the GGUF file that is the source (any tensor type)."""
     sources: tuple[SourceRows, ...] = ()
     row_map: RowMap | None = None
     values: bytes | None = None
@@ -74,7 +76,7 @@ class OutputTensor:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A described checkpoint: `metadata` as in the converter's file, in its order."""
+    """A described checkpoint: `metadata` as in the file that llama-quantize starts from, in its order."""
 
     architecture: str
     """GGUF's name of it, such as "llama"."""

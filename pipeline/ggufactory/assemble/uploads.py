@@ -11,7 +11,8 @@ import json
 from collections.abc import Mapping
 
 from ggufactory.errors import InputError, UnavailableError, UploadGoneError
-from ggufactory.plan.plan import FilePlan, Plan
+from ggufactory.plan.files import FilePlan
+from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
 from ggufactory.storage.protocol import ObjectInfo, Part, Store, Upload
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from ggufactory.calibrate.imatrix_gguf import parse_gguf
 from ggufactory.calibrate.imatrix_legacy import parse_legacy
-from ggufactory.calibrate.sums import ActivationSums
+from ggufactory.calibrate.merge import merge
+from ggufactory.calibrate.sums import ActivationSums, ImatrixFile
 from ggufactory.container.header import MAGIC
 from ggufactory.errors import InputError
 from ggufactory.storage import open_store
@@ -68,13 +69,35 @@ def read_importance_matrix(uri: str) -> ImportanceMatrix:
 
     InputError, naming the entry, for a file that is damaged or holds values that cannot be used.
     """
+    return _divided(*_read_sums(uri))
+
+
+def read_importance_matrices(uris: Sequence[str]) -> ImportanceMatrix:
+    """Several files as one: sums and counts are added, as `llama-imatrix --in-file` does.
+
+    `file` is then all base names joined by commas, and `sha256` the hash of the files' hashes.
+    """
+    if len(uris) == 1:
+        return read_importance_matrix(uris[0])
+    read = [_read_sums(uri) for uri in uris]
+    names = ",".join(name for name, _, _ in read)
+    digest = hashlib.sha256("".join(digest for _, digest, _ in read).encode()).hexdigest()
+    return _divided(names, digest, merge([(name, sums) for name, _, sums in read]))
+
+
+def _read_sums(uri: str) -> tuple[str, str, ImatrixFile]:
+    """Base name, SHA-256 and content."""
     name, data = _read_whole(uri)
     parsed = parse_gguf(data, name) if data[: len(MAGIC)] == MAGIC else parse_legacy(data, name)
+    return name, hashlib.sha256(data).hexdigest(), parsed
+
+
+def _divided(name: str, sha256: str, parsed: ImatrixFile) -> ImportanceMatrix:
     divided = {entry: _divide(sums) for entry, sums in sorted(parsed.entries.items())}
     unseen = {entry: _unseen(sums) for entry, sums in sorted(parsed.entries.items())}
     return ImportanceMatrix(
         file=name,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256,
         datasets=parsed.datasets,
         chunk_count=parsed.chunk_count,
         entries=MappingProxyType(divided),

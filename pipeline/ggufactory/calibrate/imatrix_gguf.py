@@ -32,7 +32,7 @@ _MAX_COUNT = 1 << 53
 def parse_gguf(data: bytearray, file: str) -> ImatrixFile:
     """The sums and counts in the whole file `data`, as views of it; `file` is its name in messages."""
     header = decode_header(lambda offset, length: bytes(data[offset : offset + length]), len(data), file)
-    datasets, chunk_count = _read_metadata(header, file)
+    datasets, chunk_count, chunk_size = _read_metadata(header, file)
     if len(header.tensors) > 2 * MAX_ENTRIES:
         raise InputError(f"{file}: {len(header.tensors):,} tensors are too many for an importance matrix")
     tensors = {tensor.name: tensor for tensor in header.tensors}
@@ -49,11 +49,11 @@ def parse_gguf(data: bytearray, file: str) -> ImatrixFile:
             raise InputError(f"{file}: the entry {entry} has counts but no sums", fix="The file is damaged")
     if not entries:
         raise InputError(f"{file} holds no entries", fix=NOT_AN_IMATRIX)
-    return ImatrixFile(datasets, chunk_count, entries)
+    return ImatrixFile(datasets, chunk_count, chunk_size, entries)
 
 
-def _read_metadata(header: Header, file: str) -> tuple[tuple[str | bytes, ...], int]:
-    """The data sets and the number of chunks; llama-quantize refuses a file without these keys."""
+def _read_metadata(header: Header, file: str) -> tuple[tuple[str | bytes, ...], int, int]:
+    """The data sets, the number of chunks and their size; llama-quantize refuses a file without these keys."""
     found = {item.key: item for item in header.metadata}
     kind = found.get("general.type")
     if kind is not None and kind.value != "imatrix":
@@ -63,9 +63,9 @@ def _read_metadata(header: Header, file: str) -> tuple[tuple[str | bytes, ...], 
     datasets = found.get("imatrix.datasets")
     if datasets is None or datasets.item_type is not ValueType.STRING or not isinstance(datasets.value, tuple):
         raise InputError(f"{file} has no list of strings imatrix.datasets", fix=NOT_AN_IMATRIX)
-    _read_number(found, "imatrix.chunk_size", file)
+    chunk_size = _read_number(found, "imatrix.chunk_size", file)
     names = tuple(name for name in datasets.value if isinstance(name, str | bytes))
-    return names, _read_number(found, "imatrix.chunk_count", file)
+    return names, _read_number(found, "imatrix.chunk_count", file), chunk_size
 
 
 def _read_number(found: dict[str, KeyValue], key: str, file: str) -> int:

@@ -38,13 +38,13 @@ def parse_legacy(data: bytearray, file: str) -> ImatrixFile:
         check_sums(values, name, file)
         entries[name] = ActivationSums(values[np.newaxis, :], np.array([calls]), zero_count_is_unseen=False)
     if reader.at_end:
-        return ImatrixFile((), 0, entries)
+        return ImatrixFile((), 0, 0, entries)
     chunk_count = reader.number("the number of chunks", 0)
     if reader.at_end:
-        return ImatrixFile((), chunk_count, entries)
+        return ImatrixFile((), chunk_count, 0, entries)
     length = reader.number("the length of the data set's name", 0, MAX_DATASET_BYTES)
     dataset = reader.take(length, "the data set's name").split(b"\0")[0]
-    return ImatrixFile((_text(dataset),) if length else (), chunk_count, entries)
+    return ImatrixFile((_text(dataset),) if length else (), chunk_count, 0, entries)
 
 
 class _Reader:

@@ -28,6 +28,8 @@ class ActivationSums:
 class ImatrixFile:
     datasets: tuple[str | bytes, ...]
     chunk_count: int
+    chunk_size: int
+    """Tokens of a chunk; 0 where the file does not tell."""
     entries: Mapping[str, ActivationSums]
 
 

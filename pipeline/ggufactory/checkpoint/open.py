@@ -1,4 +1,7 @@
-"""Opening a checkpoint: list the folder, read the headers of its weight files, check that they agree."""
+"""Opening a checkpoint: list the folder, read the headers of its weight files, check that they agree.
+
+A source whose name ends in `.gguf` is a file of that kind; any other is a folder of safetensors files.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from ggufactory.checkpoint.checkpoint import Checkpoint, SourceTensor
+from ggufactory.checkpoint.gguf_checkpoint import GgufCheckpoint, open_gguf_checkpoint
+from ggufactory.checkpoint.gguf_names import SUFFIX
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.checkpoint.safetensors_header import LENGTH_BYTES, header_length, parse_header
 from ggufactory.checkpoint.weight_files import INDEX_NAME, check_index, parse_index, weight_files
@@ -20,6 +25,11 @@ FIRST_READ_BYTES = 128 << 10
 MAX_ALL_HEADERS_BYTES = 128 << 20
 """Of all files together; the largest published checkpoints have some 20 MB."""
 CONCURRENT_READS = 32
+
+
+def open_source(uri: str) -> Checkpoint | GgufCheckpoint:
+    """What `uri` names, opened by its headers alone. Errors as of `open_checkpoint`."""
+    return open_gguf_checkpoint(uri) if uri.endswith(SUFFIX) else open_checkpoint(uri)
 
 
 def open_checkpoint(uri: str) -> Checkpoint:

@@ -99,6 +99,11 @@ def _no_weights(folder: str, files: Collection[str]) -> InputError:
             fix="Where you trust them, load them with transformers and write them with "
             "model.save_pretrained(folder, safe_serialization=True)",
         )
+    if gguf := sorted(name for name in files if name.endswith(".gguf")):
+        return InputError(
+            f"{folder} holds no safetensors files, but GGUF files ({clip(gguf[0])})",
+            fix="Give such a file itself (of a split, the first)",
+        )
     return InputError(
         f"{folder} holds no weights: there is no model*.safetensors among its {len(files)} files",
         fix="Give the folder of a Hugging Face checkpoint",

@@ -32,15 +32,15 @@ class PieceWork:
 
 @dataclass(frozen=True, slots=True)
 class PartWork:
-    """This span's part of one rung's file. `types`: by piece."""
+    """This span's part of one rung's file. `types` and `weighted` (by importance): by piece."""
 
-    rung: str
     upload: Upload
     number: int
     offset: int
     size: int
     header_bytes: int
     types: tuple[str, ...]
+    weighted: tuple[bool, ...]
 
 
 @dataclass(frozen=True, slots=True)

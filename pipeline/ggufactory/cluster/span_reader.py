@@ -18,6 +18,7 @@ import numpy.typing as npt
 import ggufactory_kernels as gk
 from ggufactory.architectures.model import SourceRows
 from ggufactory.cluster.descriptor import PieceWork
+from ggufactory.cluster.row_conversion import check_stored
 from ggufactory.errors import InputError
 from ggufactory.plan.memory import READERS, TILE_BYTES
 from ggufactory.storage.protocol import Store
@@ -103,6 +104,7 @@ class SpanReader:
         fetched = out if same else np.empty((stop - start, row_bytes), np.uint8)
         offset = source.offset + start * row_bytes
         self._store.read_into(source.file, offset, fetched.reshape(-1).data, etag=self._etags[source.file])
+        check_stored(fetched, source, start)
         if not same:
             try:
                 gk.quantize_into(fetched.data, source.dtype, piece.converted_type, source.columns, out.data)

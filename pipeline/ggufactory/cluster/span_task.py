@@ -10,12 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 import ggufactory_kernels as gk
 from ggufactory.cluster.descriptor import PartWork, PieceWork, SpanReceipt, SpanWork
+from ggufactory.cluster.row_conversion import convert_rows
 from ggufactory.cluster.span_reader import Bytes, SpanReader, Tile
 from ggufactory.errors import InputError
 from ggufactory.plan.memory import UPLOADS_IN_FLIGHT
@@ -99,8 +101,8 @@ class _Packer:
         self._reader = reader
         self._importance = importance
         self._threads = threads
-        self._uses = Counter((i, kind) for part in work.parts for i, kind in enumerate(part.types))
-        self._kept: dict[tuple[int, str], Bytes] = {}
+        self._uses = Counter(key for part in work.parts for key in _keys(part))
+        self._kept: dict[_Key, Bytes] = {}
         self.quantizations = 0
 
     def part(self, number: int, header: bytes) -> Bytes:
@@ -110,10 +112,10 @@ class _Packer:
         data = np.empty(part.size, np.uint8)
         data[: len(header)] = np.frombuffer(header, np.uint8)
         at = len(header)
-        for index, (piece, kind) in enumerate(zip(self._work.pieces, part.types, strict=True)):
-            row_bytes = gk.TENSOR_TYPES[kind].row_bytes(piece.columns)
+        for piece, key in zip(self._work.pieces, _keys(part), strict=True):
+            row_bytes = gk.TENSOR_TYPES[key.kind].row_bytes(piece.columns)
             rows = data[at : at + piece.rows * row_bytes].reshape(piece.rows, row_bytes)
-            self._fill(index, piece, kind, rows)
+            self._fill(key, piece, rows)
             at += rows.nbytes
             if piece.padded:
                 pad = -(row_bytes * (piece.stop)) % 32
@@ -122,39 +124,50 @@ class _Packer:
         assert at == part.size
         return data
 
-    def _fill(self, index: int, piece: PieceWork, kind: str, rows: Bytes) -> None:
-        key = (index, kind)
+    def _fill(self, key: _Key, piece: PieceWork, rows: Bytes) -> None:
         self._uses[key] -= 1
         if key in self._kept:
             rows[:] = self._kept[key] if self._uses[key] else self._kept.pop(key)
             return
         # The held type goes through the kernel too: it copies, and refuses what is not finite.
-        for tile in self._reader.tiles(index):
-            self._pack(index, piece, kind, tile, rows[tile.start : tile.stop])
-        if kind != piece.converted_type:
+        for tile in self._reader.tiles(key.piece):
+            self._pack(key, piece, tile, rows[tile.start : tile.stop])
+        if key.kind != piece.converted_type:
             self.quantizations += 1
             if self._uses[key]:
                 self._kept[key] = rows.copy()
 
-    def _pack(self, index: int, piece: PieceWork, kind: str, tile: Tile, out: Bytes) -> None:
+    def _pack(self, key: _Key, piece: PieceWork, tile: Tile, out: Bytes) -> None:
         """One tile, cut where a matrix of a stack ends: each matrix has importance of its own."""
-        held = self._reader.held[index]
-        importance = self._importance.get(piece.tensor)
+        held = self._reader.held[key.piece]
+        importance = self._importance[piece.tensor] if key.weighted else None
         row = tile.start
         while row < tile.stop:
             matrix = (piece.start + row) // piece.rows_per_matrix
             stop = min(tile.stop, (matrix + 1) * piece.rows_per_matrix - piece.start)
             try:
-                gk.quantize_into(
-                    held[row:stop].data,
+                convert_rows(
+                    held[row:stop],
                     piece.converted_type,
-                    kind,
+                    key.kind,
                     piece.columns,
-                    out[row - tile.start : stop - tile.start].data,
+                    out[row - tile.start : stop - tile.start],
                     importance=importance[matrix] if importance is not None else None,
                     threads=self._threads,
                 )
             except ValueError as error:
                 where = f"tensor {piece.tensor}, rows {piece.start + row} to {piece.start + stop}"
-                raise InputError(f"{where}: cannot be made {kind}: {error}") from error
+                raise InputError(f"{where}: cannot be made {key.kind}: {error}") from error
             row = stop
+
+
+class _Key(NamedTuple):
+    """What is packed once: a piece, as a type, with or without importance."""
+
+    piece: int
+    kind: str
+    weighted: bool
+
+
+def _keys(part: PartWork) -> list[_Key]:
+    return [_Key(i, *how) for i, how in enumerate(zip(part.types, part.weighted, strict=True))]

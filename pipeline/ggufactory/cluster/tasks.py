@@ -58,7 +58,8 @@ def quantize(
     def calls() -> Iterator[tuple[str, Call]]:
         for work in missing_spans(plan, progress, target):
             begun = {part.upload.name for part in work.parts if part.header_bytes}
-            headers = put_all({r.files[0].name: plan.header(r) for r in plan.rungs if r.files[0].name in begun})
+            files = [(rung, file) for rung in plan.rungs for file in rung.files if file.name in begun]
+            headers = put_all({file.name: plan.header(rung, file) for rung, file in files})
             weighed = sorted({p.tensor for p in work.pieces} & importance.keys())
             blobs = [*headers.values(), *(importance[name] for name in weighed)]
             yield f"span {work.index}", _bind(task, work, list(headers), weighed, *blobs)
@@ -83,8 +84,13 @@ def _importance(plan: Plan) -> dict[str, npt.NDArray[np.float32]]:
     """By tensor name: float32 [matrices, columns]."""
     if plan.importance is None:
         return {}
-    found = {t.name: plan.importance.for_tensor(t.name, t.rows // t.rows_per_matrix, t.columns) for t in plan.tensors}
-    return {name: values for name, values in found.items() if values is not None}
+    found = {}
+    for tensor in plan.tensors:
+        entry = plan.importance_names[tensor.name]
+        values = plan.importance.for_tensor(entry, tensor.rows // tensor.rows_per_matrix, tensor.columns)
+        if values is not None:
+            found[tensor.name] = values
+    return found
 
 
 def _bind(task: Any, *arguments: object) -> Call:

@@ -27,19 +27,20 @@ def count_missing(plan: Plan, progress: Progress) -> int:
 
 
 def _missing_parts(plan: Plan, progress: Progress, index: int) -> Iterator[PartWork]:
+    names = [plan.tensors[piece.tensor].name for piece in plan.spans[index]]
     for rung in plan.rungs:
         for file in rung.files:
             at = index - file.first_span
             if file.name in progress.finished or not 0 <= at < file.parts or at + 1 in progress.parts[file.name]:
                 continue
             yield PartWork(
-                rung=rung.rung.name,
                 upload=progress.uploads[file.name],
                 number=at + 1,
                 offset=file.part_offsets[at],
                 size=file.part_offsets[at + 1] - file.part_offsets[at],
                 header_bytes=file.header_bytes if at == 0 else 0,
-                types=tuple(rung.decisions[plan.tensors[p.tensor].name].type for p in plan.spans[index]),
+                types=tuple(rung.decisions[name].type for name in names),
+                weighted=tuple(rung.weighs(name) for name in names),
             )
 
 

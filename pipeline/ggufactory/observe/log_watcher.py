@@ -24,7 +24,7 @@ class LogWatcher:
         self.tally.plan(plan, spans_left)
         for note in plan.notes:
             self.warn(note)
-        rungs = ",".join(r.rung.name for r in plan.rungs)
+        rungs = ",".join(r.name for r in plan.rungs)
         size = show_bytes(sum(r.bytes for r in plan.rungs))
         self._line(
             f"planned plan={plan.fingerprint[:12]} rungs={rungs} "

@@ -25,11 +25,11 @@ def print_plan(console: Console, plan: Plan) -> None:
     for rung in plan.rungs:
         for file in rung.files:
             size, bits = show_bytes(file.size), f"{rung.bits_per_weight:.2f}"
-            table.add_row(rung.rung.name, file.name, size, bits, str(file.parts), _types(rung))
+            table.add_row(rung.name, file.name, size, bits, str(file.parts), _types(rung))
     console.print(table)
     total = show_bytes(sum(rung.bytes for rung in plan.rungs))
     console.print(
-        f"{plan.elements:,} parameters of {plan.model.architecture} from {plan.source}: {total} in "
+        f"{plan.elements:,} parameters of {plan.architecture} from {plan.source}: {total} in "
         f"{len(plan.spans)} spans; a worker needs {show_bytes(plan.worker_bytes)}; plan {plan.fingerprint[:12]}",
         highlight=False,
     )
@@ -89,7 +89,8 @@ def _print_checkpoint(console: Console, found: CheckpointSummary) -> None:
 
 def _print_gguf(console: Console, found: GgufSummary) -> None:
     console.print(f"[bold]{found.uri}[/bold]  {show_bytes(found.size)}", highlight=False, soft_wrap=True)
-    _print_facts(console, [("parameters", f"{found.parameters:,}"), ("tensors", f"{found.tensors:,}")])
+    tensors = f"{found.tensors:,}" + (f" in {found.files} files" if found.files > 1 else "")
+    _print_facts(console, [("parameters", f"{found.parameters:,}"), ("tensors", tensors)])
     metadata = _table("key", "type", "value")
     for kv in found.metadata:
         metadata.add_row(kv.key, kv.type.name, _shown(kv))

@@ -41,7 +41,7 @@ class TerminalWatcher:
         self.tally.plan(plan, spans_left)
         for note in plan.notes:
             self.warn(note)
-        rungs = ", ".join(r.rung.name for r in plan.rungs)
+        rungs = ", ".join(r.name for r in plan.rungs)
         size = show_bytes(sum(r.bytes for r in plan.rungs))
         self._console.print(f"{rungs}: {size} in {len(plan.spans)} spans, {spans_left} of them to make")
         self._progress.update(self._task, description="spans", total=len(plan.spans), completed=self.tally.spans_there)

@@ -1,19 +1,22 @@
 """The header of one file: the metadata that llama-quantize writes, and where each tensor lies.
 
-Source: llama.cpp, `llama_model_quantize_impl`: the converter's keys in order, then
-`general.quantization_version`, `general.file_type` and the keys of the importance matrix, each moved
-to the end.
+Source: llama.cpp, `llama_model_quantize_impl`: the source's keys in order, then, each moved to the
+end, `general.quantization_version`, `general.file_type`, the keys that options set, those of the
+importance matrix, and the number of blocks where some were pruned. It copies the source's strings as C
+does: what follows a zero byte is lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
 
-from ggufactory.architectures.model import Model, OutputTensor
-from ggufactory.calibrate.imatrix import ImportanceMatrix
+from ggufactory.architectures.model import OutputTensor
 from ggufactory.container.header import TensorInfo, encode_header
-from ggufactory.container.metadata import KeyValue, ValueType
-from ggufactory.plan.ftypes import FileType
+from ggufactory.container.metadata import KeyValue, Scalar, ValueType
+from ggufactory.plan.importance import UsedImportance
+from ggufactory.plan.ladder import Rung
 from ggufactory.plan.recipe import Decision
 from ggufactory_kernels.types import TENSOR_TYPES
 
@@ -23,21 +26,34 @@ _LONGEST_STRING = 127
 """The reference passes these strings through a buffer of 128 bytes."""
 
 
-def header_of(
-    model: Model,
-    tensors: Sequence[OutputTensor],
-    rung: FileType,
-    decisions: Mapping[str, Decision],
-    importance: ImportanceMatrix | None,
+class HeaderOf(Protocol):
+    """The header of one of a rung's files: the tensors [first, behind the last), the keys of a split,
+    and whether it holds the rung's metadata."""
+
+    def __call__(self, tensors: tuple[int, int], split: Sequence[KeyValue], with_metadata: bool, /) -> bytes: ...
+
+
+def metadata_of(
+    metadata: Sequence[KeyValue], rung: Rung, used: UsedImportance | None, pruned: KeyValue | None
+) -> list[KeyValue]:
+    """The rung's keys. `metadata` as in the source; `pruned`: the new number of blocks."""
+    keys = {kv.key: _copied(kv) for kv in metadata}
+    for kv in (
+        KeyValue("general.quantization_version", ValueType.UINT32, QUANTIZATION_VERSION),
+        KeyValue("general.file_type", ValueType.UINT32, rung.file_type.number),
+        *rung.options.metadata,
+        *(_importance_keys(used) if used else ()),
+        *([pruned] if pruned else ()),
+    ):
+        keys.pop(kv.key, None)
+        keys[kv.key] = kv
+    return list(keys.values())
+
+
+def encode_file_header(
+    metadata: Sequence[KeyValue], tensors: Sequence[OutputTensor], decisions: Mapping[str, Decision]
 ) -> bytes:
     """The bytes before the tensor data, padding included. `tensors` in file order."""
-    last = (
-        KeyValue("general.quantization_version", ValueType.UINT32, QUANTIZATION_VERSION),
-        KeyValue("general.file_type", ValueType.UINT32, rung.number),
-        *(_importance_keys(importance) if importance else ()),
-    )
-    moved = {kv.key for kv in last}
-    metadata = [kv for kv in model.metadata if kv.key not in moved]
     infos = []
     offset = 0
     for tensor in tensors:
@@ -45,14 +61,29 @@ def header_of(
         infos.append(TensorInfo(tensor.name, tuple(reversed(tensor.shape)), kind.number, offset))
         size = tensor.rows * kind.row_bytes(tensor.columns)
         offset += size + -size % ALIGNMENT
-    return encode_header([*metadata, *last], infos)
+    return encode_header(metadata, infos)
 
 
-def _importance_keys(matrix: ImportanceMatrix) -> list[KeyValue]:
+def _copied(kv: KeyValue) -> KeyValue:
+    if ValueType.STRING not in (kv.type, kv.item_type):
+        return kv
+    if isinstance(kv.value, tuple):
+        return replace(kv, value=tuple(_before_zero(item) for item in kv.value))
+    return replace(kv, value=_before_zero(kv.value))
+
+
+def _before_zero(value: Scalar) -> Scalar:
+    if isinstance(value, str):
+        return value.partition("\0")[0]
+    return value.partition(b"\0")[0] if isinstance(value, bytes) else value
+
+
+def _importance_keys(used: UsedImportance) -> list[KeyValue]:
+    matrix = used.matrix
     keys = [_string("quantize.imatrix.file", matrix.file)]
     if matrix.datasets:
         keys.append(_string("quantize.imatrix.dataset", matrix.datasets[0]))
-    keys.append(KeyValue("quantize.imatrix.entries_count", ValueType.UINT32, len(matrix.entries)))
+    keys.append(KeyValue("quantize.imatrix.entries_count", ValueType.UINT32, len(used.entries)))
     if matrix.chunk_count > 0:
         keys.append(KeyValue("quantize.imatrix.chunks_count", ValueType.UINT32, matrix.chunk_count))
     return keys

@@ -1,47 +1,76 @@
-"""Whether the importance matrix fits the model and the ladder: asked before a weight is read."""
+"""What each rung uses of the importance matrix, and whether it fits: asked before a weight is read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ggufactory.architectures.model import OutputTensor
 from ggufactory.calibrate.imatrix import ImportanceMatrix
-from ggufactory.plan.ftypes import FileType
+from ggufactory.plan.conversion import changed
+from ggufactory.plan.ladder import Rung
 from ggufactory.plan.recipe import Category, Decision, category
 from ggufactory_kernels.types import TENSOR_TYPES
 
 _NAMES_SHOWN = 5
 
-Decided = Sequence[tuple[FileType, Mapping[str, Decision]]]
+Decided = Sequence[tuple[Rung, Mapping[str, Decision]]]
 
 
-def faults(tensors: Sequence[OutputTensor], decided: Decided, matrix: ImportanceMatrix | None) -> list[str]:
-    """Every reason why `matrix` (or having none) does not serve the decisions."""
+@dataclass(frozen=True, slots=True)
+class UsedImportance:
+    """What a rung's options leave of a matrix. `before`: tensor name -> name of its entry."""
+
+    matrix: ImportanceMatrix
+    entries: frozenset[str]
+    before: Mapping[str, str]
+
+    def covers(self, tensor: str) -> bool:
+        """Whether this tensor's errors are weighed."""
+        return self.before[tensor] in self.entries
+
+
+def used_by(rung: Rung, matrix: ImportanceMatrix | None, before: Mapping[str, str]) -> UsedImportance | None:
+    """None when there is no matrix, or nothing is left of it: the reference then knows of none either."""
     if matrix is None:
-        return _required(decided)
-    found = []
-    wrong = [_misfit(t, matrix) for t in tensors]
-    if misfits := [fault for fault in wrong if fault]:
-        found.append(
-            f"importance matrix {matrix.file} is of another model: {len(misfits)} tensors do not fit: " + shown(misfits)
-        )
-    used = {name for _, decisions in decided for name, d in decisions.items() if TENSOR_TYPES[d.type].uses_importance}
-    missing = sorted(name for name in used if name not in matrix.entries and _is_covered(name))
-    if missing:
-        found.append(
-            f"importance matrix {matrix.file} has no entry for {len(missing)} tensors that would use one: "
-            + shown(missing)
-        )
-    return found
+        return None
+    entries = frozenset(entry for entry in matrix.entries if rung.options.weighs(entry))
+    return UsedImportance(matrix, entries, before) if entries else None
 
 
-def notes(tensors: Sequence[OutputTensor], matrix: ImportanceMatrix | None) -> list[str]:
-    """What is no fault and yet worth telling: entries nobody uses, experts that saw no token."""
-    if matrix is None:
+def misfits(tensors: Sequence[OutputTensor], matrix: ImportanceMatrix, before: Mapping[str, str]) -> list[str]:
+    """One fault for all entries of a wrong size."""
+    found = [fault for t in tensors if (fault := _misfit(t, matrix, before[t.name]))]
+    if not found:
         return []
+    return [f"importance matrix {matrix.file} is of another model: {len(found)} tensors do not fit: {shown(found)}"]
+
+
+def faults(
+    rung: Rung, tensors: Sequence[OutputTensor], decisions: Mapping[str, Decision], used: UsedImportance | None
+) -> list[str]:
+    """Tensors of the rung that lack importance which they need, or would use. What is copied uses none."""
+    if used is None:
+        needing = [name for name, d in decisions.items() if d.needs_importance]
+        told = "needs an importance matrix (--imatrix) for"
+        return [f"rung {rung.name} {told} {len(needing)} tensors: {shown(needing)}"] if needing else []
+    missing = [
+        name
+        for name, decision in ((t.name, decisions[t.name]) for t in changed(tensors, [decisions]))
+        if TENSOR_TYPES[decision.type].uses_importance
+        and not used.covers(name)
+        and (decision.needs_importance or _should_be_covered(used.before[name], rung))
+    ]
+    if not missing:
+        return []
+    told = f"importance matrix {used.matrix.file} has no entry for {len(missing)} tensors that would use one"
+    return [f"rung {rung.name}: {told}: {shown(sorted(missing))}"]
+
+
+def notes(matrix: ImportanceMatrix, before: Mapping[str, str]) -> list[str]:
+    """What is no fault and yet worth telling: entries nobody uses, experts that saw no token."""
     told = []
-    names = {t.name for t in tensors}
-    if unknown := sorted(set(matrix.entries) - names):
+    if unknown := sorted(set(matrix.entries) - set(before.values())):
         told.append(f"{matrix.file}: {len(unknown)} entries name no tensor of this model: {shown(unknown)}")
     if matrix.unseen:
         experts = sum(len(found) for found in matrix.unseen.values())
@@ -52,33 +81,21 @@ def notes(tensors: Sequence[OutputTensor], matrix: ImportanceMatrix | None) -> l
     return told
 
 
-def _required(decided: Decided) -> list[str]:
-    found = []
-    for rung, decisions in decided:
-        needing = [name for name, d in decisions.items() if d.needs_importance]
-        if needing:
-            found.append(
-                f"rung {rung.name} needs an importance matrix (--imatrix) for {len(needing)} tensors: {shown(needing)}"
-            )
-    return found
-
-
-def _misfit(tensor: OutputTensor, matrix: ImportanceMatrix) -> str:
-    entry = matrix.entries.get(tensor.name)
-    if entry is None:
-        return ""
-    matrices = tensor.rows // tensor.rows_per_matrix
-    if entry.size == matrices * tensor.columns:
-        return ""
-    return f"{tensor.name} wants {matrices} x {tensor.columns} values, found {' x '.join(map(str, entry.shape))}"
-
-
-def _is_covered(name: str) -> bool:
-    """The reference never collects activations of the embeddings, and of the output only on request."""
-    return category(name) not in (Category.OUTPUT, Category.TOKEN_EMBD)
-
-
 def shown(names: Sequence[str]) -> str:
     """The first few of a list of names, and how many more there are."""
     more = len(names) - _NAMES_SHOWN
     return "; ".join(names[:_NAMES_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _misfit(tensor: OutputTensor, matrix: ImportanceMatrix, name: str) -> str:
+    entry = matrix.entries.get(name)
+    matrices = tensor.rows // tensor.rows_per_matrix
+    if entry is None or entry.size == matrices * tensor.columns:
+        return ""
+    return f"{name} wants {matrices} x {tensor.columns} values, found {' x '.join(map(str, entry.shape))}"
+
+
+def _should_be_covered(name: str, rung: Rung) -> bool:
+    """The reference never collects activations of the embeddings, of the output only on request; and what
+    an option leaves out is left out on purpose."""
+    return category(name) not in (Category.OUTPUT, Category.TOKEN_EMBD) and rung.options.weighs(name)

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ggufactory_kernels.types import TENSOR_TYPES
+
 UPLOADS_IN_FLIGHT = 2
 READERS = 4
 TILE_BYTES = 8 << 20
@@ -25,11 +27,13 @@ _COPIES_OF_A_TILE = 3
 
 @dataclass(frozen=True, slots=True)
 class PieceBytes:
-    """One piece: its bytes as held, and on each rung its type and packed bytes."""
+    """One piece: its bytes as held, and on each rung its type, whether importance weighs it, and its bytes."""
 
     held: int
     held_type: str
-    packed: tuple[tuple[str, int], ...]
+    packed: tuple[tuple[str, bool, int], ...]
+    unpacked_row: int
+    """Of one row in single precision, which rows that are held quantized become before they are converted."""
 
 
 def span_bytes(pieces: Sequence[PieceBytes], parts: Sequence[int], headers: int) -> int:
@@ -41,11 +45,15 @@ def span_bytes(pieces: Sequence[PieceBytes], parts: Sequence[int], headers: int)
     reading = _COPIES_OF_A_TILE * min(READERS * TILE_BYTES, held)
     window = UPLOADS_IN_FLIGHT + 1
     in_flight = max((sum(parts[i : i + window]) for i in range(len(parts))), default=0)
-    return held + reading + in_flight + headers + sum(_kept(p) for p in pieces)
+    unpacking = max((max(p.unpacked_row, TILE_BYTES) for p in pieces if _is_unpacked(p)), default=0)
+    return held + reading + unpacking + in_flight + headers + sum(_kept(p) for p in pieces)
+
+
+def _is_unpacked(piece: PieceBytes) -> bool:
+    return TENSOR_TYPES[piece.held_type].is_quantized and any(kind != piece.held_type for kind, _, _ in piece.packed)
 
 
 def _kept(piece: PieceBytes) -> int:
     """Packed once, used on several rungs: kept between them."""
-    uses = Counter(kind for kind, _ in piece.packed)
-    sizes = dict(piece.packed)
-    return sum(sizes[kind] for kind, n in uses.items() if n > 1 and kind != piece.held_type)
+    uses = Counter(piece.packed)
+    return sum(size for (kind, _, size), n in uses.items() if n > 1 and kind != piece.held_type)

@@ -8,63 +8,56 @@ fingerprint, and may resume each other.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate
+from functools import cached_property, partial
 
 from ggufactory.architectures.model import Model, OutputTensor
 from ggufactory.calibrate.imatrix import ImportanceMatrix
-from ggufactory.errors import InputError, PlanError
-from ggufactory.plan import importance, memory
+from ggufactory.container.metadata import KeyValue, ValueType
+from ggufactory.errors import PlanError
+from ggufactory.plan import conversion, importance, memory
 from ggufactory.plan.facts import facts_of
-from ggufactory.plan.ftypes import FileType, file_type
-from ggufactory.plan.header import ALIGNMENT, header_of
-from ggufactory.plan.importance import shown
+from ggufactory.plan.files import FilePlan, Split, hash_of, plan_files
+from ggufactory.plan.header import encode_file_header, metadata_of
+from ggufactory.plan.importance import UsedImportance, shown
+from ggufactory.plan.ladder import Rung, resolve
 from ggufactory.plan.layout import Piece, RowCosts, cut
+from ggufactory.plan.options import NO_OPTIONS, Options
+from ggufactory.plan.prune import block_count, prune
 from ggufactory.plan.recipe import Decision, TensorFacts, decide_types, reference_order
 from ggufactory.storage.protocol import ObjectInfo, PartLimits
 from ggufactory_kernels.types import TENSOR_TYPES
-
-BIT_IDENTITY = 1
-"""Raised when a release would write other bytes for the same inputs, so that runs never mix them."""
-
-
-@dataclass(frozen=True, slots=True)
-class FilePlan:
-    """One GGUF file: `part_offsets[i]` is where the part of span `first_span + i` begins; the last is its size."""
-
-    name: str
-    header_bytes: int
-    first_span: int
-    part_offsets: tuple[int, ...]
-    identity: str
-    """What the file's bytes follow from, hashed: files with the same identity are the same file."""
-
-    @property
-    def size(self) -> int:
-        return self.part_offsets[-1]
-
-    @property
-    def parts(self) -> int:
-        return len(self.part_offsets) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class RungPlan:
     """One rung: its decisions by tensor name, and the file or files they go to."""
 
-    rung: FileType
+    rung: Rung
     decisions: Mapping[str, Decision]
+    used: UsedImportance | None
+    metadata: tuple[KeyValue, ...]
     files: tuple[FilePlan, ...]
     bits_per_weight: float
     """Tensor bytes over tensor elements, as llama-quantize prints it."""
 
     @property
+    def name(self) -> str:
+        return self.rung.name
+
+    @property
     def bytes(self) -> int:
         return sum(f.size for f in self.files)
+
+    def weighs(self, tensor: str) -> bool:
+        """Whether importance changes this tensor's bytes on this rung."""
+        covered = self.used is not None and self.used.covers(tensor)
+        return covered and TENSOR_TYPES[self.decisions[tensor].type].uses_importance
+
+    def part_bytes(self, span: int) -> int:
+        """Of all of its files (one at most has a part of any span)."""
+        return sum(file.part_bytes(span) for file in self.files)
 
 
 @dataclass(frozen=True)
@@ -75,11 +68,14 @@ class Plan:
     source: str
     sources: Mapping[str, ObjectInfo]
     """The weight files that are read, pinned by their tags."""
-    model: Model
+    architecture: str
     tensors: tuple[OutputTensor, ...]
     rungs: tuple[RungPlan, ...]
     spans: tuple[tuple[Piece, ...], ...]
+    """Where files may be split, the first is empty: it makes the files of metadata alone."""
     importance: ImportanceMatrix | None
+    importance_names: Mapping[str, str]
+    """Tensor name -> name of its importance entry; they differ where layers were pruned."""
     worker_bytes: int
     notes: tuple[str, ...]
     """What the user should know and what is no fault: types that a width forced, and the like."""
@@ -87,9 +83,9 @@ class Plan:
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the job: its files and how they are cut into parts."""
-        layout = [[f.name, f.identity, f.part_offsets] for r in self.rungs for f in r.files]
+        layout = [[f.name, f.identity, f.first_span, f.part_offsets] for r in self.rungs for f in r.files]
         spans = [[[p.tensor, p.start, p.stop] for p in span] for span in self.spans]
-        return _hash([layout, spans])
+        return hash_of([layout, spans])
 
     @cached_property
     def files(self) -> Mapping[str, FilePlan]:
@@ -100,14 +96,14 @@ class Plan:
     def elements(self) -> int:
         return sum(t.rows * t.columns for t in self.tensors)
 
-    def header(self, rung: RungPlan) -> bytes:
-        """The exact bytes before the tensor data of the rung's (first) file."""
-        return header_of(self.model, self.tensors, rung.rung, rung.decisions, self.importance)
+    def header(self, rung: RungPlan, file: FilePlan) -> bytes:
+        """The exact bytes before the tensor data of one of the rung's files."""
+        return _header(rung.metadata, self.tensors, rung.decisions, file.tensors, file.split, file.with_metadata)
 
 
 def make(
     model: Model,
-    ladder: Sequence[str],
+    ladder: Sequence[str | Rung],
     *,
     name: str,
     source: str,
@@ -115,97 +111,149 @@ def make(
     limits: PartLimits,
     importance_matrix: ImportanceMatrix | None = None,
     quantizable: frozenset[str],
+    allow_requantize: bool = False,
     span_bytes: int | None = None,
+    options: Options = NO_OPTIONS,
+    prune_layers: Sequence[int] = (),
+    split_bytes: int | None = None,
+    keep_split: bool = False,
 ) -> Plan:
     """Plan `ladder` of `model`.
 
     `files`: the checkpoint's files by name; `quantizable`: the tensor types that the kernels can
-    make; `limits`: of the target store; `span_bytes`: wished source bytes of a span.
-    PlanError with every fault: unknown rungs, types without a kernel, importance that is missing or
-    does not fit, limits that no layout keeps.
+    make; `allow_requantize`: also from tensors that are already
+    quantized; `limits`: of the target store; `span_bytes`: wished source bytes of a span; `options`: for
+    every rung, under its own; `split_bytes`: tensor bytes of a file at most; `keep_split`: as many files
+    as the source has.
+    PlanError with every fault: unknown rungs, types without a kernel, tensors that may not or cannot be
+    converted, importance that is missing or does not fit, limits that no layout keeps.
     """
-    tensors = tuple(sorted(model.tensors, key=lambda t: reference_order(t.name)))
-    facts = [TensorFacts(t.name, tuple(reversed(t.shape)), t.converted_type) for t in tensors]
-    model_facts = facts_of(model.architecture, {kv.key: kv.value for kv in model.metadata})
-    rungs, faults = _rungs(ladder)
-    has_importance = importance_matrix is not None
-    decided = [(r, decide_types(facts, model_facts, r, has_importance=has_importance)) for r in rungs]
-    for rung, decisions in decided:
-        faults += _width_faults(rung, decisions)
-        faults += _kernel_faults(rung, decisions, quantizable)
-    faults += importance.faults(tensors, decided, importance_matrix)
+    rungs, faults = resolve(ladder, options)
+    remaining, before = prune(model, prune_layers)
+    tensors = tuple(sorted(remaining, key=_place if keep_split else lambda t: reference_order(t.name)))
+    drafts = [_draft(model, tensors, rung, importance_matrix, before, keep_split) for rung in rungs]
+    faults += _prune_faults(model, prune_layers)
+    faults += importance.misfits(tensors, importance_matrix, before) if importance_matrix else []
+    for draft in drafts:
+        faults += _width_faults(draft) + conversion.kernel_faults(
+            draft.rung.name, tensors, draft.decisions, quantizable
+        )
+        faults += importance.faults(draft.rung, tensors, draft.decisions, draft.used)
+    changed = conversion.changed(tensors, [d.decisions for d in drafts])
+    faults += conversion.faults(changed, allow_requantize=allow_requantize)
     if faults:
         raise PlanError(faults)
 
-    costs = [_row_costs(t, [d[t.name].type for _, d in decided]) for t in tensors]
-    spans = tuple(cut(costs, limits, span_bytes=span_bytes))
-    read = sorted({s.file for t in tensors for s in t.sources})
-    pinned = {file: files[file] for file in read}
+    costs = [_row_costs(t, [d.decisions[t.name].type for d in drafts]) for t in tensors]
+    split = Split(split_bytes, _shard_borders(tensors) if keep_split else ())
+    spans = tuple(cut(costs, limits, span_bytes=span_bytes, borders=split.at_tensors))
+    if split_bytes is not None:
+        spans = ((), *spans)
+    pinned = {file: files[file] for file in sorted({s.file for t in tensors for s in t.sources})}
     inputs = [[i.name, i.size, i.etag] for i in pinned.values()]
-    inputs.append([importance_matrix.sha256 if importance_matrix else ""])
+    pruned = [KeyValue(f"{model.architecture}.block_count", ValueType.UINT32, block_count(tensors))]
     planned = []
-    for number, (rung, decisions) in enumerate(decided):
-        header = header_of(model, tensors, rung, decisions, importance_matrix)
-        file = FilePlan(
-            name=f"{name}-{rung.name}.gguf",
-            header_bytes=len(header),
-            first_span=0,
-            part_offsets=_part_offsets(spans, costs, number, len(header)),
-            identity=_hash([BIT_IDENTITY, hashlib.sha256(header).hexdigest(), inputs]),
+    for number, draft in enumerate(drafts):
+        metadata = metadata_of(model.metadata, draft.rung, draft.used, pruned[0] if prune_layers else None)
+        weighed = [importance_matrix.sha256, sorted(draft.used.entries)] if importance_matrix and draft.used else []
+        planned.append(
+            RungPlan(
+                rung=draft.rung,
+                decisions=draft.decisions,
+                used=draft.used,
+                metadata=tuple(metadata),
+                files=plan_files(
+                    f"{name}-{draft.rung.name}",
+                    spans,
+                    costs,
+                    number,
+                    partial(_header, metadata, tensors, draft.decisions),
+                    [inputs, list(prune_layers), weighed],
+                    split,
+                ),
+                bits_per_weight=sum(c.rows * c.rung_rows[number] for c in costs)
+                * 8
+                / sum(t.rows * t.columns for t in tensors),
+            )
         )
-        weights = sum(c.rows * c.rung_rows[number] for c in costs)
-        elements = sum(t.rows * t.columns for t in tensors)
-        planned.append(RungPlan(rung, decisions, (file,), weights * 8 / elements))
     _check_parts(planned, limits)
     return Plan(
         name=name,
         source=source,
         sources=pinned,
-        model=model,
+        architecture=model.architecture,
         tensors=tensors,
         rungs=tuple(planned),
         spans=spans,
         importance=importance_matrix,
+        importance_names=before,
         worker_bytes=memory.WORKER_BASE_BYTES + _largest_span(spans, tensors, costs, planned),
-        notes=(*_width_notes(decided), *importance.notes(tensors, importance_matrix)),
+        notes=(*_notes(drafts), *(importance.notes(importance_matrix, before) if importance_matrix else ())),
     )
 
 
-def _rungs(ladder: Sequence[str]) -> tuple[list[FileType], list[str]]:
-    rungs: list[FileType] = []
-    faults: list[str] = []
-    for wanted in ladder:
-        try:
-            rung = file_type(wanted)
-        except InputError as error:
-            faults.append(str(error))
-            continue
-        if rung in rungs:
-            faults.append(f"rung {rung.name} is named twice in the ladder")
-        else:
-            rungs.append(rung)
-    if not ladder:
-        faults.append("the ladder is empty: name at least one rung, such as Q4_K_M")
-    return rungs, faults
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A rung that is decided and not yet laid out. `plain`: what its file type alone would decide."""
+
+    rung: Rung
+    decisions: Mapping[str, Decision]
+    plain: Mapping[str, Decision]
+    used: UsedImportance | None
 
 
-def _width_faults(rung: FileType, decisions: Mapping[str, Decision]) -> list[str]:
-    refused = [f"{name} ({d.wanted})" for name, d in decisions.items() if d.refused]
-    return [
-        f"rung {rung.name}: no type stands in where the width is no multiple of the block: {shown(refused)}"
-    ] * bool(refused)
+def _draft(
+    model: Model,
+    tensors: Sequence[OutputTensor],
+    rung: Rung,
+    matrix: ImportanceMatrix | None,
+    before: Mapping[str, str],
+    in_order: bool,
+) -> _Draft:
+    known = {kv.key: kv.value for kv in (*model.metadata, *rung.options.metadata)}
+    facts = facts_of(model.architecture, known)
+    shapes = [TensorFacts(t.name, tuple(reversed(t.shape)), t.converted_type) for t in tensors]
+    used = importance.used_by(rung, matrix, before)
+    weighed = used is not None
+    decide = partial(decide_types, shapes, facts, rung.file_type, has_importance=weighed, in_order=in_order)
+    return _Draft(rung, decide(options=rung.options), decide(), used)
 
 
-def _kernel_faults(rung: FileType, decisions: Mapping[str, Decision], quantizable: frozenset[str]) -> list[str]:
-    missing: dict[str, int] = {}
-    for decision in decisions.values():
-        if decision.type not in quantizable:
-            missing[decision.type] = missing.get(decision.type, 0) + 1
-    return [
-        f"rung {rung.name} needs {kind} for {count} tensors, which this build cannot make "
-        f"(it makes {', '.join(sorted(quantizable))})"
-        for kind, count in sorted(missing.items())
-    ]
+def _place(tensor: OutputTensor) -> tuple[str, int]:
+    """Where it lies in the source: the order that llama-quantize --keep-split works in."""
+    return tensor.sources[0].file, tensor.sources[0].offset
+
+
+def _shard_borders(tensors: Sequence[OutputTensor]) -> tuple[int, ...]:
+    """The tensors, but the first, with which a file of the source begins."""
+    files = [tensor.sources[0].file for tensor in tensors]
+    return tuple(number for number in range(1, len(files)) if files[number] != files[number - 1])
+
+
+def _header(
+    metadata: Sequence[KeyValue],
+    tensors: Sequence[OutputTensor],
+    decisions: Mapping[str, Decision],
+    held: tuple[int, int],
+    split: Sequence[KeyValue],
+    with_metadata: bool,
+) -> bytes:
+    keys = [*(metadata if with_metadata else ()), *split]
+    return encode_file_header(keys, tensors[held[0] : held[1]], decisions)
+
+
+def _prune_faults(model: Model, layers: Sequence[int]) -> list[str]:
+    blocks = block_count(model.tensors)
+    unknown = [str(layer) for layer in layers if not 0 <= layer < blocks]
+    if not unknown:
+        return []
+    return [f"prune_layers: the model has layers 0 to {blocks - 1}, not {', '.join(unknown)}"]
+
+
+def _width_faults(draft: _Draft) -> list[str]:
+    refused = [f"{name} ({d.wanted})" for name, d in draft.decisions.items() if d.refused]
+    told = "no type stands in where the width is no multiple of the block"
+    return [f"rung {draft.rung.name}: {told}: {shown(refused)}"] if refused else []
 
 
 def _row_costs(tensor: OutputTensor, types: Sequence[str]) -> RowCosts:
@@ -214,29 +262,6 @@ def _row_costs(tensor: OutputTensor, types: Sequence[str]) -> RowCosts:
         source_row=TENSOR_TYPES[tensor.converted_type].row_bytes(tensor.columns),
         rung_rows=tuple(TENSOR_TYPES[kind].row_bytes(tensor.columns) for kind in types),
     )
-
-
-def padding(size: int) -> int:
-    """Zero bytes after a tensor of `size` bytes, up to the file's alignment."""
-    return -size % ALIGNMENT
-
-
-def _part_bytes(span: Sequence[Piece], costs: Sequence[RowCosts], rung: int) -> int:
-    total = 0
-    for piece in span:
-        cost = costs[piece.tensor]
-        total += (piece.stop - piece.start) * cost.rung_rows[rung]
-        if piece.stop == cost.rows:
-            total += padding(cost.rows * cost.rung_rows[rung])
-    return total
-
-
-def _part_offsets(
-    spans: Sequence[Sequence[Piece]], costs: Sequence[RowCosts], rung: int, header: int
-) -> tuple[int, ...]:
-    sizes = [_part_bytes(span, costs, rung) for span in spans]
-    sizes[0] += header
-    return tuple(accumulate(sizes, initial=0))
 
 
 def _check_parts(rungs: Sequence[RungPlan], limits: PartLimits) -> None:
@@ -264,29 +289,34 @@ def _largest_span(
         pieces = []
         for piece in span:
             tensor, cost, rows = tensors[piece.tensor], costs[piece.tensor], piece.stop - piece.start
-            packed = ((r.decisions[tensor.name].type, rows * c) for r, c in zip(rungs, cost.rung_rows, strict=True))
-            pieces.append(memory.PieceBytes(rows * cost.source_row, tensor.converted_type, tuple(packed)))
-        offsets = [r.files[0].part_offsets for r in rungs]
-        parts = [o[number + 1] - o[number] for o in offsets]
-        headers = sum(r.files[0].header_bytes for r in rungs) if number == 0 else 0
-        largest = max(largest, memory.span_bytes(pieces, parts, headers))
+            packed = (
+                (r.decisions[tensor.name].type, r.weighs(tensor.name), rows * c)
+                for r, c in zip(rungs, cost.rung_rows, strict=True)
+            )
+            unpacked_row = TENSOR_TYPES["F32"].row_bytes(tensor.columns)
+            pieces.append(memory.PieceBytes(rows * cost.source_row, tensor.converted_type, tuple(packed), unpacked_row))
+        headers = sum(f.header_bytes for r in rungs for f in r.files if f.first_span == number)
+        largest = max(largest, memory.span_bytes(pieces, [r.part_bytes(number) for r in rungs], headers))
     return largest
 
 
-def _width_notes(decided: Sequence[tuple[FileType, Mapping[str, Decision]]]) -> list[str]:
+def _notes(drafts: Sequence[_Draft]) -> list[str]:
     notes = []
-    for rung, decisions in decided:
+    for draft in drafts:
         forced: dict[tuple[str, str], int] = {}
-        for decision in decisions.values():
+        changed: dict[tuple[str, str], list[str]] = {}
+        for name, decision in draft.decisions.items():
             if decision.wanted:
                 change = (decision.wanted, decision.type)
                 forced[change] = forced.get(change, 0) + 1
+            if decision.type != draft.plain[name].type:
+                changed.setdefault((draft.plain[name].type, decision.type), []).append(name)
         notes += [
-            f"{rung.name}: {n} tensors are {kind} instead of {wanted}, whose block does not divide their width"
+            f"{draft.rung.name}: {n} tensors are {kind} instead of {wanted}, whose block does not divide their width"
             for (wanted, kind), n in sorted(forced.items())
         ]
+        notes += [
+            f"{draft.rung.name}: by its options {len(names)} tensors are {kind} instead of {plain}: {shown(names)}"
+            for (plain, kind), names in sorted(changed.items())
+        ]
     return notes
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()

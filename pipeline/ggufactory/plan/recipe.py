@@ -16,6 +16,7 @@ from enum import Enum, auto
 
 from ggufactory.plan.facts import ModelFacts
 from ggufactory.plan.ftypes import FileType
+from ggufactory.plan.options import NO_OPTIONS, Options
 from ggufactory_kernels.types import TENSOR_TYPES
 
 
@@ -92,6 +93,13 @@ _KEPT_SUBSTRINGS = (
     *(".patch_embd", ".patch_merger", "a.rvq.codebook", "mm.a.code_embd"),
 )
 _KEPT_NAMES = frozenset({"position_embd.weight", "token_types.weight"})
+_KEPT_OF_GLM5_NEXT = (
+    *("hc_", "indexer.attn_q_b", "indexer.attn_k", "indexer.proj"),
+    *("indexer_compressor_gate", "indexer_compressor_ape"),
+    *(f"ssm_{part}.weight" for part in ("f_a", "f_b", "g_a", "g_b", "beta")),
+    *("attn_kv_a_mqa.weight", "attn_k_b.weight", "attn_v_b.weight"),
+)
+_Q8_0_OF_GLM5_NEXT = ("attn_q_a", "attn_q_b", "nextn.eh_proj")
 
 _IQ1_IQ2 = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M"})
 
@@ -119,7 +127,8 @@ _FALLBACK = {
     **{"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"},
 }
 
-_BLOCK_NUMBER = re.compile(r"blk\.(\d+)\.")
+_BLOCK_NUMBER = re.compile(r"blk\.([0-9]+)")
+"""As the reference's sscanf of "blk.%d.", which is content without the last point."""
 
 
 def reference_order(name: str) -> tuple[int, bytes]:
@@ -136,8 +145,12 @@ def category(name: str) -> Category:
     return next((found for part, found in _SUBSTRINGS if part in name), Category.OTHER)
 
 
-def is_quantizable(tensor: TensorFacts) -> bool:
+def is_quantizable(tensor: TensorFacts, architecture: str, options: Options = NO_OPTIONS) -> bool:
     """Whether llama-quantize touches this tensor at all."""
+    if options.leave_output and tensor.name == "output.weight":
+        return False
+    if architecture == "glm5-next" and any(part in tensor.name for part in _KEPT_OF_GLM5_NEXT):
+        return False
     return (
         tensor.dimensions >= 2
         and tensor.name.endswith("weight")
@@ -147,34 +160,64 @@ def is_quantizable(tensor: TensorFacts) -> bool:
 
 
 def decide_types(
-    tensors: Sequence[TensorFacts], facts: ModelFacts, rung: FileType, *, has_importance: bool
+    tensors: Sequence[TensorFacts],
+    facts: ModelFacts,
+    rung: FileType,
+    *,
+    has_importance: bool,
+    options: Options = NO_OPTIONS,
+    in_order: bool = False,
 ) -> dict[str, Decision]:
-    """The type of every tensor on `rung`; independent of the order of `tensors`."""
-    ordered = sorted(tensors, key=lambda t: reference_order(t.name))
-    categories = {t.name: category(t.name) for t in ordered}
-    model = _Rules(
+    """The type of every tensor on `rung`; independent of the order of `tensors`.
+
+    Unless they are `in_order`: that of the source's split, which the reference keeps on request.
+    """
+    ordered = tensors if in_order else sorted(tensors, key=lambda t: reference_order(t.name))
+    decisions = {t.name: Decision(t.type) for t in ordered}
+    mixed = []
+    for tensor in (t for t in ordered if is_quantizable(t, facts.architecture, options)):
+        if named := _named_type(tensor, options):
+            decisions[tensor.name] = _decision(tensor, named, rung, exact=True)
+        elif not rung.is_mix:
+            decisions[tensor.name] = Decision(rung.base)
+        elif pinned := options.pinned_type(tensor.name) or (rung.base if options.pure else None):
+            decisions[tensor.name] = _decision(tensor, pinned, rung)
+        else:
+            mixed.append(tensor)
+    rules = _Rules(
         facts=facts,
         rung=rung.name,
         has_importance=has_importance,
-        tied=Category.OUTPUT not in categories.values(),
-        attn_v_count=sum(c in _ATTN_V_LIKE for c in categories.values()),
+        tied=not any(category(t.name) is Category.OUTPUT for t in ordered),
+        attn_v_count=sum(category(t.name) in _ATTN_V_LIKE for t in ordered),
+        output_type=options.output_type,
     )
-    quantizable = [t for t in ordered if is_quantizable(t)]
-    ranks = _ranks([categories[t.name] for t in quantizable])
-    decisions = {t.name: Decision(t.type) for t in ordered}
-    for tensor, rank in zip(quantizable, ranks, strict=True):
-        if not rung.is_mix:
-            decisions[tensor.name] = Decision(rung.base)
-            continue
-        wanted = model.type_of(tensor, categories[tensor.name], rank, rung.base)
-        chosen = _fit_width(wanted, tensor.ne[0])
-        decisions[tensor.name] = Decision(
-            type=chosen,
-            wanted=wanted if chosen != wanted else "",
-            needs_importance=_needs_importance(categories[tensor.name], chosen, rung.name),
-            refused=chosen != wanted and wanted not in _FALLBACK and TENSOR_TYPES[wanted].block > 32,
-        )
+    for tensor, rank in zip(mixed, _ranks([category(t.name) for t in mixed]), strict=True):
+        wanted = rules.type_of(tensor, category(tensor.name), rank, rung.base)
+        decisions[tensor.name] = _decision(tensor, wanted, rung)
     return decisions
+
+
+def _named_type(tensor: TensorFacts, options: Options) -> str | None:
+    """The type that an option names for the output or the token embeddings themselves."""
+    found = category(tensor.name)
+    if found is Category.OUTPUT:
+        return options.output_type
+    # The per-layer embeddings are a large table of their own: a regular expression may name them.
+    by_expression = tensor.name == "per_layer_token_embd.weight" and options.pinned_type(tensor.name)
+    return options.token_embedding_type if found is Category.TOKEN_EMBD and not by_expression else None
+
+
+def _decision(tensor: TensorFacts, wanted: str, rung: FileType, *, exact: bool = False) -> Decision:
+    """`exact`: nothing stands in for a type whose block does not divide the width."""
+    chosen = _fit_width(wanted, tensor.ne[0])
+    no_substitute = exact or (wanted not in _FALLBACK and TENSOR_TYPES[wanted].block > 32)
+    return Decision(
+        type=chosen,
+        wanted=wanted if chosen != wanted else "",
+        needs_importance=_needs_importance(category(tensor.name), chosen, rung.name),
+        refused=chosen != wanted and no_substitute,
+    )
 
 
 def _ranks(categories: Sequence[Category]) -> list[int]:
@@ -217,8 +260,11 @@ class _Rules:
     has_importance: bool
     tied: bool
     attn_v_count: int
+    output_type: str | None
 
     def type_of(self, tensor: TensorFacts, found: Category, rank: int, base: str) -> str:
+        if self.facts.architecture == "glm5-next" and any(part in tensor.name for part in _Q8_0_OF_GLM5_NEXT):
+            return "Q8_0"
         if found is Category.OUTPUT or (self.tied and found is Category.TOKEN_EMBD):
             return self._output(tensor, base)
         if self.rung == "MXFP4_MOE":
@@ -240,6 +286,8 @@ class _Rules:
         return rule(tensor, rank, base) if rule else base
 
     def _output(self, tensor: TensorFacts, base: str) -> str:
+        if self.output_type:
+            return self.output_type
         unfit = tensor.ne[0] % TENSOR_TYPES[base].block != 0
         if self.rung == "MXFP4_MOE" or self.facts.architecture == "falcon" or unfit:
             return "Q8_0"

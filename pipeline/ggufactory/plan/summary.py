@@ -14,7 +14,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "source": plan.source,
         "rungs": [
             {
-                "rung": rung.rung.name,
+                "rung": rung.name,
                 "bytes": rung.bytes,
                 "bits_per_weight": round(rung.bits_per_weight, 4),
                 "tensors": {t.name: rung.decisions[t.name].type for t in plan.tensors},

@@ -14,7 +14,8 @@ from typing import Any
 
 from ggufactory import __version__
 from ggufactory.errors import InputError, UnavailableError
-from ggufactory.plan.plan import FilePlan, Plan, RungPlan
+from ggufactory.plan.files import FilePlan
+from ggufactory.plan.plan import Plan, RungPlan
 from ggufactory.reference import GGML_VERSION, LLAMA_CPP_COMMIT
 from ggufactory.storage.checksum import Checksum
 from ggufactory.storage.protocol import ObjectInfo, Store
@@ -91,7 +92,7 @@ def _entry(plan: Plan, rung: RungPlan, file: FilePlan, info: ObjectInfo, checksu
     importance = plan.importance
     return {
         "file": file.name,
-        "rung": rung.rung.name,
+        "rung": rung.name,
         "bytes": info.size,
         "crc32": f"{checksum.crc32:08x}",
         "sha256": checksum.sha256,
@@ -103,7 +104,7 @@ def _entry(plan: Plan, rung: RungPlan, file: FilePlan, info: ObjectInfo, checksu
         "plan": plan.fingerprint,
         "source": {
             "uri": plan.source,
-            "architecture": plan.model.architecture,
+            "architecture": plan.architecture,
             "parameters": plan.elements,
             "files": [{"name": i.name, "bytes": i.size, "etag": i.etag} for i in plan.sources.values()],
         },

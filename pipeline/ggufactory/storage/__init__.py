@@ -10,7 +10,7 @@ from ggufactory.errors import InputError
 from ggufactory.storage.folder import FolderStore
 from ggufactory.storage.protocol import ObjectInfo, Part, PartLimits, Store, Upload
 
-__all__ = ["ObjectInfo", "Part", "PartLimits", "Store", "Upload", "open_store"]
+__all__ = ["ObjectInfo", "Part", "PartLimits", "Store", "Upload", "open_file", "open_store"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
@@ -33,6 +33,14 @@ def open_store(uri: str) -> Store:
             raise InputError(f"{uri}: the file is on another host, {location.netloc}", fix=_SUPPORTED)
         return _open_folder(unquote(uri.removeprefix(f"file://{location.netloc}")), uri)
     raise InputError(f"{uri}: cannot open a store of the kind {scheme[1]!r}", fix=_SUPPORTED)
+
+
+def open_file(uri: str) -> tuple[Store, str]:
+    """The store of the folder or prefix that holds the file, and the file's name in it."""
+    folder, _, name = uri.rpartition("/")
+    if uri.startswith("file://"):
+        name = unquote(name)
+    return open_store(folder or ("/" if uri.startswith("/") else ".")), name
 
 
 def _open_folder(path: str, uri: str) -> Store:

@@ -1,0 +1,119 @@
+"""The flags that describe a job, and the JobSpec that they and a job file make."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ggufactory.container.metadata import KeyValue
+from ggufactory.errors import InputError
+from ggufactory.job_file import key_value, load_job
+from ggufactory.plan.ladder import LADDERS
+from ggufactory.plan.options import NO_OPTIONS, Options
+from ggufactory.spec import DEVICES, JobSpec, parse_size
+
+
+def add_job_flags(parser: argparse.ArgumentParser) -> None:
+    """Every flag that `plan` and `quantize` share."""
+    add = parser.add_argument
+    add("source", nargs="?", metavar="SOURCE", help="a folder of safetensors or a .gguf file, local or on s3://")
+    add("--to", metavar="TARGET", help="a folder or s3://bucket/prefix")
+    named = ", ".join(LADDERS)
+    add("--ladder", metavar="RUNGS", help=f"file types of llama-quantize: Q8_0,Q4_K_M; or a ladder: {named}")
+    add("--imatrix", metavar="FILE", action="append", help="a file of llama-imatrix; several are merged")
+    add("--name", help="of the files: NAME-RUNG.gguf (default: the last part of SOURCE)")
+    add("--split-max-size", metavar="SIZE", help="split files with more tensor bytes than this, such as 45G")
+    add("--keep-split", action="store_true", default=None, help="split files as the GGUF source is split")
+    add("--span-size", metavar="SIZE", help="wished source bytes of a span, such as 64M (default: by the model)")
+    add("--job", metavar="JOB.yaml", help="read these fields from a file; flags override it")
+    _add_option_flags(parser)
+
+
+def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
+    """Where a job runs."""
+    add = parser.add_argument_group("where it runs").add_argument
+    add("--ray-address", metavar="ADDR", help="join this Ray cluster ('auto': the one on this machine)")
+    add("--workers", type=int, metavar="N", help="spans at once on an embedded Ray (default: one per core)")
+    add("--device", choices=DEVICES, help="what quantizes (default: auto)")
+
+
+def _add_option_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("llama-quantize's options, for every rung").add_argument
+    add("--tensor-type", metavar="REGEX=TYPE", action="append", help="type of tensors by name; the first match decides")
+    add("--output-tensor-type", metavar="TYPE", help="type of output.weight")
+    add("--token-embedding-type", metavar="TYPE", help="type of the token embeddings")
+    add("--pure", action="store_true", default=None, help="no mix: every tensor takes the file type's base type")
+    add("--leave-output-tensor", action="store_true", default=None, help="leave output.weight as it is")
+    add("--include-weights", metavar="TEXT", action="append", help="use importance only where the name holds this")
+    add("--exclude-weights", metavar="TEXT", action="append", help="use no importance where the name holds this")
+    add("--override-kv", metavar="KEY=TYPE:VALUE", action="append", help="set a metadata key (int, float, bool, str)")
+    add("--allow-requantize", action="store_true", default=None, help="also from tensors that are already quantized")
+    add("--prune-layers", metavar="N,N…", help="leave these layers out")
+
+
+def job_spec(flags: argparse.Namespace) -> JobSpec:
+    """The job file's fields, and over them the flags that were given."""
+    asked: dict[str, Any] = load_job(flags.job) if flags.job else {}
+    for name in ("source", "to", "name", "ray_address", "workers", "device", "keep_split", "allow_requantize"):
+        if getattr(flags, name, None) is not None:
+            asked[name] = getattr(flags, name)
+    if flags.ladder is not None:
+        asked["ladder"] = tuple(r.strip() for r in flags.ladder.split(",") if r.strip())
+    if flags.imatrix is not None:
+        asked["imatrix"] = tuple(flags.imatrix)
+    if flags.span_size is not None:
+        asked["span_bytes"] = parse_size(flags.span_size)
+    if flags.split_max_size is not None:
+        asked["split_bytes"] = parse_size(flags.split_max_size, unit=1000)
+    if flags.prune_layers is not None:
+        asked["prune_layers"] = _numbers(flags.prune_layers)
+    if "source" not in asked:
+        raise InputError("no source", fix="Name a checkpoint: a folder or a .gguf file, local or on s3://")
+    asked.setdefault("ladder", ())
+    asked["options"] = _options(flags).over(asked.get("options", NO_OPTIONS))
+    return JobSpec(**asked)
+
+
+def _options(flags: argparse.Namespace) -> Options:
+    return Options(
+        tensor_types=tuple(_tensor_type(text) for text in flags.tensor_type or ()),
+        output_type=flags.output_tensor_type and flags.output_tensor_type.upper(),
+        token_embedding_type=flags.token_embedding_type and flags.token_embedding_type.upper(),
+        pure=bool(flags.pure),
+        leave_output=bool(flags.leave_output_tensor),
+        include_importance=tuple(flags.include_weights or ()),
+        exclude_importance=tuple(flags.exclude_weights or ()),
+        metadata=tuple(_override(text) for text in flags.override_kv or ()),
+    )
+
+
+def _tensor_type(text: str) -> tuple[str, str]:
+    # The pattern itself may hold "=", a type never does.
+    pattern, separator, kind = text.rpartition("=")
+    if not separator or not pattern:
+        raise InputError(f"--tensor-type {text!r}: wanted REGEX=TYPE, such as attn_v=Q8_0")
+    return pattern.lower(), kind.upper()
+
+
+def _override(text: str) -> KeyValue:
+    key, _, typed = text.partition("=")
+    kind, separator, value = typed.partition(":")
+    try:
+        if key and separator and kind == "int":
+            return key_value(key, int(value))
+        if key and separator and kind == "float":
+            return key_value(key, float(value))
+        if key and separator and kind == "bool":
+            return key_value(key, {"true": True, "false": False}[value])
+        if key and separator and kind == "str":
+            return key_value(key, value)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"--override-kv {text!r}: {value!r} is no {kind}") from error
+    raise InputError(f"--override-kv {text!r}: wanted KEY=TYPE:VALUE with int, float, bool or str as type")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--prune-layers {text!r}: wanted numbers such as 3,4,5") from error
