@@ -32,6 +32,8 @@ from ggufactory_kernels.mismatch import first_mismatch  # noqa: E402
 
 CASES = [("F16", False), ("BF16", False), ("Q8_0", False)]
 CASES += [(name, weighted) for name in ("Q4_K", "Q6_K") for weighted in (False, True)]
+CASES += [(name, True) for name in ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")]
+CASES += [(name, False) for name in ("IQ1_M", "IQ2_S", "IQ3_XXS", "IQ3_S")]
 INSTRUCTION_SETS = [name for name, supported in cpu.INSTRUCTION_SETS.items() if supported]
 
 
