@@ -1,4 +1,4 @@
-"""Time the quantizers against ggml's on one thread, and write the dated record beside this file.
+"""Time the quantizers against ggml's on one thread; write the dated record beside this file and docs/kernels.md.
 
     python ops/benchmarks/kernels.py [--rows 64] [--columns 4096] [--rounds 9] [--note TEXT]
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "kernels"))
 
 import oracle  # noqa: E402
+from kernels_scaling import bandwidth_section, threads_section  # noqa: E402
 
 import ggufactory_kernels as gk  # noqa: E402
 from ggufactory_kernels import cpu  # noqa: E402
@@ -38,6 +40,50 @@ CASES = [
     if (type_.uses_importance or not weighted) and (weighted or not type_.needs_importance)
 ]
 INSTRUCTION_SETS = [name for name, supported in cpu.INSTRUCTION_SETS.items() if supported]
+
+
+GOALS = {"x86-64-v4": 10.0, "x86-64-v3": 5.0, "x86-64": 1.0}
+"""Times ggml's rate, for types that search for their scales; others shall be twice as fast with the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Million weights per second of "ggml" and of each instruction set."""
+
+    type: str
+    weighted: bool
+    rates: dict[str, float]
+
+    @property
+    def label(self) -> str:
+        return f"{self.type} with importance" if self.weighted else self.type
+
+    @property
+    def is_searched(self) -> bool:
+        """Short blocks without importance, and whatever makes no use of it, are rounded without a search."""
+        short = self.type in ("Q4_0", "Q4_1", "Q5_0", "Q5_1")
+        return gk.TENSOR_TYPES[self.type].uses_importance and (self.weighted or not short)
+
+    def ratio(self, isa: str) -> float:
+        return self.rates[isa] / self.rates["ggml"]
+
+    def row(self) -> str:
+        type_ = gk.TENSOR_TYPES[self.type]
+        use = ("yes" if self.weighted else "no") if type_.uses_importance else "unused"
+        cells = [f"{self.rates[isa]:.1f} ({self.ratio(isa):.1f}x)" for isa in INSTRUCTION_SETS]
+        bits = f"{8 * type_.block_bytes / type_.block:g}"
+        return f"| {self.type} | {bits} | {use} | {self.rates['ggml']:.1f} | {' | '.join(cells)} |"
+
+
+def missed_goals(results: list[Result]) -> list[str]:
+    """What is slower than it should be, for the record to explain."""
+    missed = []
+    for result in results:
+        goals = GOALS if result.is_searched else {"x86-64-v4": 2.0, "x86-64": 1.0}
+        for isa, goal in goals.items():
+            if isa in INSTRUCTION_SETS and result.ratio(isa) < goal:
+                missed.append(f"{result.label} with {isa}: {result.ratio(isa):.1f} of {goal:g} times")
+    return ["Goals missed in this run: " + ("; ".join(missed) or "none") + "."]
 
 
 def cpu_seconds(call: Callable[[], None]) -> float:
@@ -91,18 +137,42 @@ def machine() -> list[str]:
     ]
 
 
-def table(rows: int, columns: int, rounds: int) -> list[str]:
+def measure_all(rows: int, columns: int, rounds: int) -> list[Result]:
     rng = np.random.default_rng(0)
     x = (rng.standard_normal((rows, columns)) * 0.02).astype(np.float32)
     importance = rng.random(columns, dtype=np.float32)
-    lines = ["| type | ggml | " + " | ".join(INSTRUCTION_SETS) + " |", "|---|---:|" + "---:|" * len(INSTRUCTION_SETS)]
+    results = []
     for type_, weighted in CASES:
         rates = measure(x, type_, importance if weighted else None, rounds)
-        cells = [f"{rates[isa]:.1f} ({rates[isa] / rates['ggml']:.1f}x)" for isa in INSTRUCTION_SETS]
-        label = f"{type_} with importance" if weighted else type_
-        lines.append(f"| {label} | {rates['ggml']:.1f} | {' | '.join(cells)} |")
-        print(lines[-1], flush=True)
-    return lines
+        results.append(Result(type_, weighted, rates))
+        print(results[-1], flush=True)
+    return results
+
+
+def speed_table(results: list[Result]) -> list[str]:
+    return [
+        f"| type | bits per weight | importance | ggml | {' | '.join(INSTRUCTION_SETS)} |",
+        "|---|---:|---|---:|" + "---:|" * len(INSTRUCTION_SETS),
+        *(result.row() for result in results),
+    ]
+
+
+def docs_page(date: str, results: list[Result]) -> str:
+    lines = [
+        "# Tensor types and the speed of their quantizers",
+        "",
+        "Written by `make bench-kernels`: change ops/benchmarks/kernels.py, not this file.",
+        "",
+        f"Million weights per second on one core, in brackets times ggml's rate, measured {date}; the machine and the "
+        f"method stand in ops/benchmarks/{date}-kernels.md. Every kernel gives llama.cpp's bytes in every instruction "
+        "set. The best one that the machine has is used: `python -m ggufactory_kernels explain` names it.",
+        "",
+        "*importance*: with and without an importance matrix; a type without a *no* needs one; *unused*: the bytes are "
+        "the same with and without.",
+        "",
+        *speed_table(results),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -113,6 +183,7 @@ def main() -> None:
     parser.add_argument("--note", default="", help="what else the reader should know, such as other load")
     options = parser.parse_args()
     date = datetime.now(UTC).date().isoformat()
+    results = measure_all(options.rows, options.columns, options.rounds)
     lines = [
         f"# Quantizer kernels, {date}",
         "",
@@ -123,12 +194,19 @@ def main() -> None:
         *machine(),
         *([f"- {options.note}"] if options.note else []),
         "",
-        *table(options.rows, options.columns, options.rounds),
+        *speed_table(results),
+        "",
+        *missed_goals(results),
+        "",
+        *bandwidth_section(),
+        "",
+        *threads_section(),
         "",
         f"`python ops/benchmarks/kernels.py --rows {options.rows} --columns {options.columns} "
         f"--rounds {options.rounds}`",
     ]
     (Path(__file__).parent / f"{date}-kernels.md").write_text("\n".join(lines) + "\n")
+    (ROOT / "docs" / "kernels.md").write_text(docs_page(date, results))
 
 
 if __name__ == "__main__":
