@@ -25,6 +25,7 @@ from records import Record, machine
 
 from ggufactory import job
 from ggufactory.calibrate.imatrix import read_importance_matrix
+from ggufactory.plan.ladder import LADDERS
 from ggufactory.plan.plan import Plan
 from ggufactory.spec import JobSpec
 
@@ -36,13 +37,14 @@ import oracle  # noqa: E402
 
 from synthetic import write_llama_checkpoint  # noqa: E402
 
-LADDER = ("Q8_0", "Q6_K", "Q4_K_M")
+VERIFIED = ("Q8_0", "Q6_K", "Q4_K_M", "IQ4_XS", "IQ3_M", "IQ2_XS")
 SHAPE = {"layers": 8, "hidden": 2048, "intermediate": 8192, "heads": 16, "kv_heads": 4, "vocab": 16384, "shards": 3}
 SAMPLING_SECONDS = 0.1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ladder", default="Q8_0,Q6_K,Q4_K_M", help="rungs, or a ladder's name")
     parser.add_argument("--sample", type=int, default=8, help="ggml quantizes every n-th row (default: 8)")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
@@ -51,29 +53,30 @@ def main() -> None:
         verify(folder / "verified")
         source, imatrix, target = folder / "model", folder / "imatrix.dat", folder / "out"
         write_llama_checkpoint(source, **SHAPE)
-        spec = JobSpec(source=str(source), to=str(target), ladder=LADDER)
+        spec = JobSpec(source=str(source), to=str(target), ladder=("Q8_0",))
         write_imatrix(job.make_plan(spec), imatrix)
-        usage = measure(quantize_command(source, target, imatrix, options.workers))
+        usage = measure(quantize_command(source, target, imatrix, options.ladder, options.workers))
         subprocess.run([*GGUFACTORY, "verify", str(target)], check=True, stdout=subprocess.DEVNULL)
-        spec = JobSpec(source=str(source), to=str(target), ladder=LADDER, imatrix=(str(imatrix),))
-        peer = reference_seconds(job.make_plan(spec), source, imatrix, options.sample)
-        write_record(job.make_plan(spec), usage, peer, options)
+        ladder = tuple(options.ladder.split(","))
+        plan = job.make_plan(JobSpec(source=str(source), to=str(target), ladder=ladder, imatrix=(str(imatrix),)))
+        write_record(plan, usage, reference_seconds(plan, source, imatrix, options.sample), options)
 
 
 GGUFACTORY = [sys.executable, "-m", "ggufactory"]
 
 
-def quantize_command(source: Path, target: Path, imatrix: Path, workers: int) -> list[str]:
-    flags = ["--ladder", ",".join(LADDER), "--imatrix", str(imatrix), "--workers", str(workers)]
+def quantize_command(source: Path, target: Path, imatrix: Path, ladder: str, workers: int) -> list[str]:
+    flags = ["--ladder", ladder, "--imatrix", str(imatrix), "--workers", str(workers)]
     return [*GGUFACTORY, "quantize", str(source), "--to", str(target), *flags]
 
 
 def verify(target: Path) -> None:
     """Files of the bundled model must be the reference's before anything is timed."""
     imatrix = DATA / "imatrix" / "tinylm-bf16.imatrix.gguf"
-    subprocess.run(quantize_command(DATA / "tinylm", target, imatrix, 2), check=True, capture_output=True)
+    command = quantize_command(DATA / "tinylm", target, imatrix, ",".join(VERIFIED), 2)
+    subprocess.run(command, check=True, capture_output=True)
     golden = json.loads((DATA / "whole_files.json").read_text())["files"]["imatrix"]
-    for rung in LADDER:
+    for rung in VERIFIED:
         found = hashlib.sha256((target / f"tinylm-{rung}.gguf").read_bytes()).hexdigest()
         if found != golden[rung]["sha256"]:
             sys.exit(f"tinylm-{rung}.gguf is not llama-quantize's file: nothing is timed")
@@ -164,12 +167,14 @@ def reference_seconds(plan: Plan, source: Path, imatrix: Path, sample_of: int) -
 def write_record(plan: Plan, usage: Usage, peer: dict[str, tuple[float, int]], options: argparse.Namespace) -> None:
     source = sum(info.size for info in plan.sources.values())
     peer_seconds = sum(seconds for seconds, _ in peer.values())
-    record = Record("ladder", "The ladder of a 1 GB checkpoint, end to end")
+    rungs = [rung.name for rung in plan.rungs]
+    named = options.ladder if options.ladder in LADDERS else ""
+    record = Record(f"ladder-{named}" if named else "ladder", "The ladder of a 1 GB checkpoint, end to end")
     record.table(
         ("what", "measured"),
         [
             ("checkpoint", f"{source / 1e9:.2f} GB BF16, {plan.elements / 1e6:.0f} M weights, synthetic"),
-            ("ladder", ", ".join(LADDER) + ", with importance"),
+            (f"ladder {named}".strip(), f"{len(rungs)} rungs with importance: {', '.join(rungs)}"),
             ("written", f"{sum(r.bytes for r in plan.rungs) / 1e9:.2f} GB in {len(plan.spans)} spans"),
             ("workers", f"{options.workers}, one CPU each, embedded Ray, folder to folder"),
             ("wall time, Ray's start included", f"{usage.wall:.1f} s"),

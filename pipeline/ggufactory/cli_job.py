@@ -23,6 +23,7 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
     add("--imatrix", metavar="FILE", action="append", help="a file of llama-imatrix; several are merged")
     add("--name", help="of the files: NAME-RUNG.gguf (default: the last part of SOURCE)")
     add("--split-max-size", metavar="SIZE", help="split files with more tensor bytes than this, such as 45G")
+    add("--keep-split", action="store_true", default=None, help="split files as the GGUF source is split")
     add("--span-size", metavar="SIZE", help="wished source bytes of a span, such as 64M (default: by the model)")
     add("--job", metavar="JOB.yaml", help="read these fields from a file; flags override it")
     _add_option_flags(parser)
@@ -53,7 +54,7 @@ def _add_option_flags(parser: argparse.ArgumentParser) -> None:
 def job_spec(flags: argparse.Namespace) -> JobSpec:
     """The job file's fields, and over them the flags that were given."""
     asked: dict[str, Any] = load_job(flags.job) if flags.job else {}
-    for name in ("source", "to", "name", "ray_address", "workers", "device", "allow_requantize"):
+    for name in ("source", "to", "name", "ray_address", "workers", "device", "keep_split", "allow_requantize"):
         if getattr(flags, name, None) is not None:
             asked[name] = getattr(flags, name)
     if flags.ladder is not None:

@@ -84,10 +84,19 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
         options=spec.options,
         prune_layers=spec.prune_layers,
         split_bytes=spec.split_bytes,
+        keep_split=_keeps_split(spec, checkpoint),
     )
     if target:
         _check_apart(checkpoint, target, plan)
     return plan
+
+
+def _keeps_split(spec: JobSpec, checkpoint: Checkpoint | GgufCheckpoint) -> bool:
+    if spec.keep_split and isinstance(checkpoint, Checkpoint):
+        raise InputError(
+            f"keep_split: {spec.source} is no GGUF file", fix="Split by size instead: --split-max-size 45G"
+        )
+    return spec.keep_split
 
 
 def _check_apart(checkpoint: Checkpoint | GgufCheckpoint, target: Store, plan: Plan) -> None:

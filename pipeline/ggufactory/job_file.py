@@ -169,5 +169,6 @@ _JOB_FIELDS: dict[str, Parser] = {
     "span_size": _binary_size,
     "split_max_size": _decimal_size,
     "prune_layers": _numbers,
+    "keep_split": _flag,
     "allow_requantize": _flag,
 }

@@ -37,6 +37,8 @@ class JobSpec:
     options: Options = NO_OPTIONS
     """For every rung, under its own."""
     prune_layers: tuple[int, ...] = ()
+    keep_split: bool = False
+    """As many files as the GGUF source has, with the same tensors in each."""
     allow_requantize: bool = False
     """Also from tensors that are already quantized."""
 
@@ -50,6 +52,8 @@ class JobSpec:
         for name, size in (("span_size", self.span_bytes), ("split_max_size", self.split_bytes)):
             if size is not None and size < 1:
                 raise InputError(f"{name}: wanted 1 byte or more, found {size}")
+        if self.keep_split and self.split_bytes is not None:
+            raise InputError("keep_split and split_max_size cannot be used together")
         if self.name is not None and (not self.name.strip() or "/" in self.name or self.name.startswith(".")):
             raise InputError(f"name: wanted a file name without '/' and not beginning with '.', found {self.name!r}")
 

@@ -10,12 +10,14 @@ import pytest
 
 from gguf_files import Contents, converted, write_gguf, write_split
 from ggufactory import job
+from ggufactory.errors import InputError
 from ggufactory.spec import JobSpec
 from silent_watcher import SilentWatcher
 from weed import Weed
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "whole_files.json").read_text())
-LADDER = ("Q8_0", "Q6_K", "Q4_K_M", "BF16", "F16", "F32")
+LADDERS = {case: tuple(rung for rung, file in files.items() if file) for case, files in GOLDEN["files"].items()}
+"""Every file type that llama-quantize makes, with and without importance."""
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("local_ray")]
 
@@ -27,14 +29,13 @@ def contents(tinylm: str) -> Contents:
 
 def _make(source: str, target: str, imatrix: str | None, span_bytes: int | None = None) -> list[str]:
     """SHA-256 of every rung's file, as the manifest records what was read back."""
-    spec = JobSpec(
-        source=source, to=target, ladder=LADDER, imatrix=(imatrix,) if imatrix else (), span_bytes=span_bytes
-    )
+    ladder, given = (LADDERS["imatrix"], (imatrix,)) if imatrix else (LADDERS["plain"], ())
+    spec = JobSpec(source=source, to=target, ladder=ladder, imatrix=given, span_bytes=span_bytes)
     return [f"{entry['file']} {entry['sha256']}" for entry in job.run(spec, SilentWatcher()).entries]
 
 
 def _expected(case: str) -> list[str]:
-    return [f"tinylm-{rung}.gguf {GOLDEN['files'][case][rung]['sha256']}" for rung in LADDER]
+    return [f"tinylm-{rung}.gguf {GOLDEN['files'][case][rung]['sha256']}" for rung in LADDERS[case]]
 
 
 @pytest.mark.parametrize("kind", ["BF16", "F16", "F32"])
@@ -75,3 +76,26 @@ def test_one_file_on_s3_to_a_folder(s3: Weed, tmp_path: Path, contents: Contents
     source = write_gguf(tmp_path / "tinylm.bf16.gguf", contents.metadata, contents.tensors)
     s3.client().upload_file(str(source), "models", f"single/{source.name}")
     assert _make(f"s3://models/single/{source.name}", str(tmp_path / "out"), None) == _expected("plain")
+
+
+def test_keep_split(tmp_path: Path, contents: Contents, tinylm_imatrix: str) -> None:
+    """As llama-quantize --keep-split: types are decided in the order of the split, and differ from the whole file's."""
+    recorded = json.loads((Path(__file__).parents[1] / "data" / "keep_split.json").read_text())
+    source = write_split(tmp_path, "tinylm-BF16", contents, recorded["tensors"])
+    spec = JobSpec(
+        source=str(source),
+        to=str(tmp_path / "out"),
+        ladder=tuple(recorded["files"]),
+        imatrix=(tinylm_imatrix,),
+        keep_split=True,
+    )
+    found: dict[str, list[str]] = {}
+    for entry in job.run(spec, SilentWatcher()).entries:
+        found.setdefault(entry["rung"], []).append(entry["sha256"])
+    assert found == recorded["files"]
+    assert len(list((tmp_path / "out").glob("tinylm-Q4_K_M-0000*-of-00003.gguf"))) == 3
+
+
+def test_keep_split_is_of_gguf_files(tinylm: str) -> None:
+    with pytest.raises(InputError, match=r"keep_split: .* is no GGUF file.*--split-max-size"):
+        job.make_plan(JobSpec(source=tinylm, ladder=("Q8_0",), keep_split=True))

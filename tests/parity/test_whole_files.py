@@ -11,7 +11,8 @@ import pytest
 
 from ggufactory import job
 from ggufactory.assemble import uploads
-from ggufactory.errors import InputError
+from ggufactory.errors import InputError, PlanError
+from ggufactory.plan.ftypes import FILE_TYPES
 from ggufactory.publish.manifest import read
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
@@ -30,6 +31,25 @@ def _expected(case: str) -> dict[str, str]:
 
 def _of_folder(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.gguf")}
+
+
+@pytest.mark.parametrize("case", ["plain", "imatrix"])
+def test_every_file_type(tmp_path: Path, tinylm: str, tinylm_imatrix: str, case: str) -> None:
+    """The whole ladder of llama-quantize in one job; what it refuses, we refuse."""
+    imatrix = (tinylm_imatrix,) if case == "imatrix" else ()
+    refused = tuple(rung for rung, file in GOLDEN[case].items() if file is None)
+    ladder = tuple(rung for rung, file in GOLDEN[case].items() if file is not None)
+    assert set(GOLDEN[case]) == set(FILE_TYPES)
+    result = job.run(JobSpec(source=tinylm, to=str(tmp_path), ladder=ladder, imatrix=imatrix), SilentWatcher())
+    made = {entry["rung"]: (entry["sha256"], entry["bytes"]) for entry in result.entries}
+    assert made == {rung: (GOLDEN[case][rung]["sha256"], GOLDEN[case][rung]["bytes"]) for rung in ladder}
+    assert {rung.name: rung.bytes for rung in result.plan.rungs} == {r: size for r, (_, size) in made.items()}
+    if refused:
+        with pytest.raises(PlanError) as caught:
+            job.make_plan(JobSpec(source=tinylm, ladder=refused, imatrix=imatrix))
+        assert len(caught.value.faults) == len(refused)
+        for rung in refused:
+            assert f"rung {rung} needs an importance matrix (--imatrix) for" in str(caught.value)
 
 
 @pytest.mark.parametrize("case", ["plain", "imatrix"])

@@ -23,6 +23,22 @@ BIT_IDENTITY = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """Where a rung's file is split: where it grows larger than `max_bytes` of tensors, or `at_tensors`."""
+
+    max_bytes: int | None = None
+    at_tensors: tuple[int, ...] = ()
+    """Numbers of the tensors that begin the second file and those after it: the source's own split."""
+
+    def keys(self, number: int, count: int, tensors: int) -> tuple[KeyValue, ...]:
+        """In the order that llama-gguf-split, or llama-quantize --keep-split, leaves them in."""
+        which = KeyValue("split.no", ValueType.UINT16, number)
+        of = KeyValue("split.count", ValueType.UINT16, count)
+        total = KeyValue("split.tensors.count", ValueType.INT32, tensors)
+        return (which, of, total) if self.at_tensors else (which, total, of)
+
+
+@dataclass(frozen=True, slots=True)
 class FilePlan:
     """One GGUF file. `part_offsets[i]` is where the part of span `first_span + i` begins; the last is its size."""
 
@@ -65,33 +81,32 @@ def plan_files(
     rung: int,
     header_of: HeaderOf,
     inputs: object,
-    split_bytes: int | None,
+    split: Split,
 ) -> tuple[FilePlan, ...]:
-    """The files `stem`.gguf, or `stem`-0000i-of-0000n.gguf where it is larger than `split_bytes`.
+    """The files `stem`.gguf, or `stem`-0000i-of-0000n.gguf where it is to be split.
 
     `rung` numbers the rung in `costs`; `inputs` is what the bytes follow from besides the header.
-    PlanError when a tensor by itself is larger than `split_bytes`.
+    PlanError when a tensor by itself is larger than `split.max_bytes`.
     """
     sizes = [_span_bytes(span, costs, rung) for span in spans]
-    # A plan that may be split has an empty first span, for the file of metadata alone.
-    first = 0 if spans[0] else 1
-    borders = [first, len(spans)]
-    if split_bytes is not None and sum(sizes) > split_bytes:
-        borders = _borders(stem, spans, costs, sizes, split_bytes)
-    whole = len(borders) == 2
-    count = 1 if whole else len(borders)
-    files = [] if whole else [(0, 0)]
-    files += pairwise(borders)
+    # A plan that may be split by size has an empty first span, for the file of metadata alone.
+    files = [(0 if spans[0] else 1, len(spans))]
+    if split.at_tensors:
+        begun = [n for n, span in enumerate(spans) if span[0].start == 0 and span[0].tensor in split.at_tensors]
+        files = list(pairwise([0, *begun, len(spans)]))
+    elif split.max_bytes is not None and sum(sizes) > split.max_bytes:
+        files = [(0, 0), *pairwise(_borders(stem, spans, costs, sizes, split.max_bytes))]
+    count = len(files)
     planned = []
     for number, (start, stop) in enumerate(files):
         tensors = _tensors(spans[start:stop], len(costs))
-        split = () if whole else _split_keys(number, count, len(costs))
-        name = f"{stem}.gguf" if whole else f"{stem}-{number + 1:05}-of-{count:05}.gguf"
-        header = header_of(tensors, split, number == 0)
+        keys = split.keys(number, count, len(costs)) if count > 1 else ()
+        name = f"{stem}-{number + 1:05}-of-{count:05}.gguf" if count > 1 else f"{stem}.gguf"
+        header = header_of(tensors, keys, number == 0)
         parts = sizes[start:stop] or [0]
         offsets = tuple(accumulate([len(header) + parts[0], *parts[1:]], initial=0))
         identity = hash_of([BIT_IDENTITY, hashlib.sha256(header).hexdigest(), inputs])
-        planned.append(FilePlan(name, tensors, split, number == 0, len(header), start, offsets, identity))
+        planned.append(FilePlan(name, tensors, keys, number == 0, len(header), start, offsets, identity))
     return tuple(planned)
 
 
@@ -133,11 +148,3 @@ def _borders(
 def _tensors(spans: Sequence[Sequence[Piece]], count: int) -> tuple[int, int]:
     pieces = [piece for span in spans for piece in span]
     return (pieces[0].tensor, pieces[-1].tensor + 1) if pieces else (0, 0)
-
-
-def _split_keys(number: int, count: int, tensors: int) -> tuple[KeyValue, ...]:
-    return (
-        KeyValue("split.no", ValueType.UINT16, number),
-        KeyValue("split.tensors.count", ValueType.INT32, tensors),
-        KeyValue("split.count", ValueType.UINT16, count),
-    )

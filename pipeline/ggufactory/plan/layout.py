@@ -38,18 +38,21 @@ class Piece:
     stop: int
 
 
-def cut(tensors: Sequence[RowCosts], limits: PartLimits, *, span_bytes: int | None = None) -> list[tuple[Piece, ...]]:
+def cut(
+    tensors: Sequence[RowCosts], limits: PartLimits, *, span_bytes: int | None = None, borders: Sequence[int] = ()
+) -> list[tuple[Piece, ...]]:
     """The spans, in file order: every row of every tensor in exactly one piece.
 
-    `span_bytes` is the wished size in source bytes (None: by the model's size). Every span but the
-    last reaches `limits.min_part_bytes` on every rung, and there are at most `limits.max_parts`.
+    `span_bytes` is the wished size in source bytes (None: by the model's size); at `borders` are the
+    tensors that begin a file of their own. Every span but the last of a file reaches
+    `limits.min_part_bytes` on every rung, and there are at most `limits.max_parts` of a file.
     """
     total = sum(t.rows * t.source_row for t in tensors)
     wished = span_bytes or min(max(total // _SPANS_WISHED, _SMALLEST_SPAN), _LARGEST_SPAN)
     # A cut at a tensor border may come at half the wished size, so aim for less than half the limit.
     wished = max(wished, total * 5 // (2 * limits.max_parts))
-    spans = _Cutter(limits.min_part_bytes, wished).cut(tensors)
-    assert len(spans) <= limits.max_parts
+    spans = _Cutter(limits.min_part_bytes, wished).cut(tensors, frozenset(borders))
+    assert len(spans) <= limits.max_parts + len(borders)
     return spans
 
 
@@ -62,9 +65,11 @@ class _Cutter:
         self.source = 0
         self.rungs: list[int] = []
 
-    def cut(self, tensors: Sequence[RowCosts]) -> list[tuple[Piece, ...]]:
+    def cut(self, tensors: Sequence[RowCosts], borders: frozenset[int]) -> list[tuple[Piece, ...]]:
         self.rungs = [0] * (len(tensors[0].rung_rows) if tensors else 0)
         for index, tensor in enumerate(tensors):
+            if index in borders and self.pieces:
+                self._close()
             self._place(index, tensor)
         if self.pieces:
             self._close()

@@ -18,7 +18,7 @@ from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.errors import PlanError
 from ggufactory.plan import conversion, importance, memory
 from ggufactory.plan.facts import facts_of
-from ggufactory.plan.files import FilePlan, hash_of, plan_files
+from ggufactory.plan.files import FilePlan, Split, hash_of, plan_files
 from ggufactory.plan.header import encode_file_header, metadata_of
 from ggufactory.plan.importance import UsedImportance, shown
 from ggufactory.plan.ladder import Rung, resolve
@@ -117,20 +117,22 @@ def make(
     options: Options = NO_OPTIONS,
     prune_layers: Sequence[int] = (),
     split_bytes: int | None = None,
+    keep_split: bool = False,
 ) -> Plan:
     """Plan `ladder` of `model`.
 
     `files`: the checkpoint's files by name; `quantizable`, `dequantizable`: the tensor types that the
     kernels can make, and make numbers of again; `allow_requantize`: also from tensors that are already
     quantized; `limits`: of the target store; `span_bytes`: wished source bytes of a span; `options`: for
-    every rung, under its own; `split_bytes`: tensor bytes of a file at most.
+    every rung, under its own; `split_bytes`: tensor bytes of a file at most; `keep_split`: as many files
+    as the source has.
     PlanError with every fault: unknown rungs, types without a kernel, tensors that may not or cannot be
     converted, importance that is missing or does not fit, limits that no layout keeps.
     """
     rungs, faults = resolve(ladder, options)
     remaining, before = prune(model, prune_layers)
-    tensors = tuple(sorted(remaining, key=lambda t: reference_order(t.name)))
-    drafts = [_draft(model, tensors, rung, importance_matrix, before) for rung in rungs]
+    tensors = tuple(sorted(remaining, key=_place if keep_split else lambda t: reference_order(t.name)))
+    drafts = [_draft(model, tensors, rung, importance_matrix, before, keep_split) for rung in rungs]
     faults += _prune_faults(model, prune_layers)
     faults += importance.misfits(tensors, importance_matrix, before) if importance_matrix else []
     for draft in drafts:
@@ -144,7 +146,8 @@ def make(
         raise PlanError(faults)
 
     costs = [_row_costs(t, [d.decisions[t.name].type for d in drafts]) for t in tensors]
-    spans = tuple(cut(costs, limits, span_bytes=span_bytes))
+    split = Split(split_bytes, _shard_borders(tensors) if keep_split else ())
+    spans = tuple(cut(costs, limits, span_bytes=span_bytes, borders=split.at_tensors))
     if split_bytes is not None:
         spans = ((), *spans)
     pinned = {file: files[file] for file in sorted({s.file for t in tensors for s in t.sources})}
@@ -167,7 +170,7 @@ def make(
                     number,
                     partial(_header, metadata, tensors, draft.decisions),
                     [inputs, list(prune_layers), weighed],
-                    split_bytes,
+                    split,
                 ),
                 bits_per_weight=sum(c.rows * c.rung_rows[number] for c in costs)
                 * 8
@@ -206,13 +209,26 @@ def _draft(
     rung: Rung,
     matrix: ImportanceMatrix | None,
     before: Mapping[str, str],
+    in_order: bool,
 ) -> _Draft:
     known = {kv.key: kv.value for kv in (*model.metadata, *rung.options.metadata)}
     facts = facts_of(model.architecture, known)
     shapes = [TensorFacts(t.name, tuple(reversed(t.shape)), t.converted_type) for t in tensors]
     used = importance.used_by(rung, matrix, before)
-    decide = partial(decide_types, shapes, facts, rung.file_type, has_importance=used is not None)
+    weighed = used is not None
+    decide = partial(decide_types, shapes, facts, rung.file_type, has_importance=weighed, in_order=in_order)
     return _Draft(rung, decide(options=rung.options), decide(), used)
+
+
+def _place(tensor: OutputTensor) -> tuple[str, int]:
+    """Where it lies in the source: the order that llama-quantize --keep-split works in."""
+    return tensor.sources[0].file, tensor.sources[0].offset
+
+
+def _shard_borders(tensors: Sequence[OutputTensor]) -> tuple[int, ...]:
+    """The tensors, but the first, with which a file of the source begins."""
+    files = [tensor.sources[0].file for tensor in tensors]
+    return tuple(number for number in range(1, len(files)) if files[number] != files[number - 1])
 
 
 def _header(

@@ -166,9 +166,13 @@ def decide_types(
     *,
     has_importance: bool,
     options: Options = NO_OPTIONS,
+    in_order: bool = False,
 ) -> dict[str, Decision]:
-    """The type of every tensor on `rung`; independent of the order of `tensors`."""
-    ordered = sorted(tensors, key=lambda t: reference_order(t.name))
+    """The type of every tensor on `rung`; independent of the order of `tensors`.
+
+    Unless they are `in_order`: that of the source's split, which the reference keeps on request.
+    """
+    ordered = tensors if in_order else sorted(tensors, key=lambda t: reference_order(t.name))
     decisions = {t.name: Decision(t.type) for t in ordered}
     mixed = []
     for tensor in (t for t in ordered if is_quantizable(t, facts.architecture, options)):
