@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gguf_files import Stored, converted, u32, write_gguf, write_split
 from ggufactory.cli import main
 
 
@@ -72,6 +73,40 @@ def test_inspect_a_checkpoint(capsys: pytest.CaptureFixture[str], tinylm: str) -
     said = capsys.readouterr().out
     for fact in ("LlamaForCausalLM", "4,065,536", "39 in 2 files", "BF16"):
         assert fact in said
+
+
+def test_inspect_a_split(capsys: pytest.CaptureFixture[str], tmp_path: Path, tinylm: str) -> None:
+    """The first file stands for all of them, another for itself."""
+    contents = converted(tinylm)
+    first = write_split(tmp_path, "m", contents, [0, 20, len(contents.tensors) - 20])
+    assert main(["inspect", str(first)]) == 0
+    said = capsys.readouterr().out
+    for fact in ("4,065,536", "39 in 3 files", "8.18 MB", "split.count"):
+        assert fact in said
+    assert main(["inspect", str(tmp_path / "m-00002-of-00003.gguf")]) == 0
+    assert "20" in capsys.readouterr().out.split()
+    (tmp_path / "m-00002-of-00003.gguf").unlink()
+    assert main(["inspect", str(first)]) == 2
+    assert "m-00002-of-00003.gguf" in capsys.readouterr().err
+
+
+def test_inspect_what_no_model_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Empty tensors, another alignment, no architecture: shown all the same."""
+    metadata = [u32("general.alignment", 64)]
+    path = write_gguf(tmp_path / "m.gguf", metadata, [Stored("a", "Q8_0", (0, 4), b"")], alignment=64)
+    assert main(["inspect", str(path)]) == 0
+    assert "general.alignment" in capsys.readouterr().out
+
+
+def test_plan_from_a_gguf_file(capsys: pytest.CaptureFixture[str], tmp_path: Path, tinylm: str) -> None:
+    contents = converted(tinylm)
+    source = write_split(tmp_path, "tiny.bf16", contents, [0, len(contents.tensors)])
+    assert main(["plan", str(source), "--ladder", "Q8_0", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert [(f["name"], f["bytes"]) for f in plan["rungs"][0]["files"]] == [("tiny-Q8_0.gguf", 4372800)]
+    (tmp_path / "job.yaml").write_text(f"source: {source}\nladder: Q8_0\nallow_requantize: true\nname: other\n")
+    assert main(["plan", "--job", str(tmp_path / "job.yaml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rungs"][0]["files"][0]["name"] == "other-Q8_0.gguf"
 
 
 @pytest.mark.cluster

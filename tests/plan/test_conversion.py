@@ -125,6 +125,12 @@ def test_memory_of_unpacked_rows(row: int, needed: int) -> None:
     assert bytes_of("BF16", "Q6_K") == bytes_of("BF16", "BF16")
 
 
+def test_names_stay_where_nothing_is_pruned() -> None:
+    """Numbers that are written in another way are not written anew."""
+    odd = _tensor("blk.007.ffn_up.weight", "F16", 3, 256)
+    assert list(_plan((odd,), ["Q8_0"]).rungs[0].decisions) == [odd.name]
+
+
 def test_strings_are_copied_as_c_does() -> None:
     metadata = (
         KeyValue("general.architecture", ValueType.STRING, "llama"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ggufactory.errors import InputError
-from ggufactory.storage import open_store
+from ggufactory.storage import open_file, open_store
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,21 @@ from ggufactory.storage import open_store
 def test_a_uri_is_normalized(uri: str, normalized: str) -> None:
     assert open_store(uri).uri == normalized
     assert open_store(normalized).uri == normalized
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder", "name"),
+    [
+        ("s3://bucket/m.gguf", "s3://bucket", "m.gguf"),
+        ("s3://bucket/a/b%20/m%20.gguf", "s3://bucket/a/b%20", "m%20.gguf"),
+        ("/m.gguf", "/", "m.gguf"),
+        ("m.gguf", str(Path.cwd()), "m.gguf"),
+        ("file:///data/with%20space/m%20.gguf", "/data/with space", "m .gguf"),
+    ],
+)
+def test_a_file_is_in_a_store(uri: str, folder: str, name: str) -> None:
+    store, found = open_file(uri)
+    assert (store.uri, found) == (folder, name)
 
 
 def test_a_relative_path_and_a_home_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
