@@ -1,79 +1,16 @@
 // IQ1: eight weights at a time are a point of a grid of digits 0, 1, 2, which stand for -1, 0, 1 with a shift
 // of an eighth up or down (quantize_row_iq1_s_impl and quantize_row_iq1_m_impl of ggml-quants.c).
-//
-// With three values the best digits of a sub-block are found exactly: sorted, its weights fall into three
-// runs, and prefix sums give the error of every pair of borders. Then each group of eight moves to the
-// cheapest point of the grid.
+// A sub-block's digits are found first (ternary_split.h), then each group of eight moves to the cheapest point
+// of the grid.
 #pragma once
 
 #include "grid_blocks.h"
 #include "grid_search.h"
-#include "lane_sort.h"
 #include "scale_search.h"
+#include "ternary_split.h"
 
 namespace ggufactory {
 namespace {
-
-constexpr float kIq1Delta = 0.125f;
-constexpr float kIq1Up[3] = {-1 + kIq1Delta, kIq1Delta, 1 + kIq1Delta};
-constexpr float kIq1Down[3] = {-1 - kIq1Delta, -kIq1Delta, 1 - kIq1Delta};
-
-// The best division of a sorted sub-block into three runs.
-template <class L>
-struct TernarySplit {
-    typename L::F scale, score;
-    typename L::I first, second;  // where the second and the third run begin; -1 where there is no split
-    typename L::I shifts;         // which of the candidates' shifts won
-
-    explicit TernarySplit(typename L::F start)
-        : scale(start), score(L::floats(-FLT_MAX)), first(L::ints(-1)), second(L::ints(-1)), shifts(L::ints(0)) {}
-
-    GK_LANE void consider(typename L::F sum_xq, typename L::F sum_q2, int at_first, int at_second, int shift) {
-        const typename L::M better = (sum_q2 > L::floats(0)) & (sum_xq * sum_xq > score * sum_q2);
-        if (!L::any(better)) return;
-        const typename L::F candidate = sum_xq / sum_q2;
-        scale = L::select(better, candidate, scale);
-        score = L::select(better, candidate * sum_xq, score);
-        first = L::select(better, L::ints(at_first), first);
-        second = L::select(better, L::ints(at_second), second);
-        shifts = L::select(better, L::ints(shift), shifts);
-    }
-};
-
-template <class L, int kCount>
-struct SortedWeights {
-    typename L::F x[kCount];
-    typename L::I index[kCount];
-
-    explicit SortedWeights(const typename L::F* from) {
-        for (int i = 0; i < kCount; ++i) x[i] = from[i];
-        sort_with_index<L, kCount>(x, index);
-    }
-
-    // Where element i, of value `value`, comes before place `border` of the order.
-    struct Border {
-        typename L::F x;
-        typename L::I index;
-        typename L::M is_end;
-
-        GK_LANE typename L::M is_after(typename L::F value, int i) const {
-            return is_end | (value < x) | ((value == x) & (L::ints(i) < index));
-        }
-    };
-    GK_LANE Border border(typename L::I place) const {
-        const typename L::I inside = L::clamp(place, 0, kCount - 1);
-        return {L::pick(x, inside), L::pick(index, inside), place == L::ints(kCount)};
-    }
-
-    // Each element's digit, by the run that it fell into.
-    GK_LANE void digits(const TernarySplit<L>& split, const typename L::F* from, typename L::I* to) const {
-        const Border first = border(split.first), second = border(split.second);
-        for (int i = 0; i < kCount; ++i) {
-            const typename L::I zero_or_one = L::select(first.is_after(from[i], i), L::ints(0), L::ints(1));
-            to[i] = L::select(second.is_after(from[i], i), zero_or_one, L::ints(2));
-        }
-    }
-};
 
 // Digits that a negative scale goes with become those of the positive one.
 template <class L, int kCount>
@@ -165,8 +102,8 @@ struct IQ1_S : IQ1_SLayout {
         const F d = largest / L::floats(15);
         const F inverse = L::floats(1) / d;
         for (int j = 0; j < kSubBlocks; ++j) {
-            const I scale = quantize_odd_scale<L>(scales[j], inverse, 7) | down[j];
-            store_half<L>(high_bits[j] | L::select(is_zero, L::ints(0), scale << 12), bytes + kHighQuants + 2 * j);
+            const I scale = (quantize_odd_scale<L>(scales[j], inverse, 7) | down[j]) << 12;
+            store_half<L>(high_bits[j] | L::select(is_zero, L::ints(0), scale), bytes + kHighQuants + 2 * j);
         }
         const I half_scale = float_to_half<L>(d * L::floats(1.125f));
         store_half<L>(half_scale, bytes + kScale);
@@ -189,7 +126,7 @@ private:
         const F zero = L::floats(0);
         const F largest = largest_magnitude<L, kSubBlock>(x);
         const SortedWeights<L, kSubBlock> sorted(x);
-        const TernarySplit<L> split = best_split<L>(sorted, w, largest);
+        const TernarySplit<L> split = best_split<L, kSubBlock>(sorted, w, largest);
         SubBlock<L> sub;
         sub.lost = zero < zero;
         sub.active = L::negate((largest < L::floats(kEpsilon)) | (split.first < L::ints(0)));
@@ -214,45 +151,6 @@ private:
         sub.scale = L::select(sub.active, L::select(fitted, sum_xq / sum_q2, sub.scale), zero);
         sub.lost = sub.active & (sub.lost | L::negate(is_not_negative<L>(sub.scale)));
         return sub;
-    }
-
-    // The error of a split is that of its three runs, each a difference of prefix sums. The middle values of
-    // the two shifts are opposite, so they share a product. `shifts`: 1 up, 0 down.
-    template <class L>
-    static inline TernarySplit<L> best_split(const SortedWeights<L, kSubBlock>& sorted, const typename L::F* w,
-                                             typename L::F largest) {
-        using F = typename L::F;
-        F sum_x[kSubBlock + 1], sum_w[kSubBlock + 1];
-        sum_x[0] = sum_w[0] = L::floats(0);
-        for (int j = 0; j < kSubBlock; ++j) {
-            const F weight = L::pick(w, sorted.index[j]);
-            sum_x[j + 1] = sum_x[j] + weight * sorted.x[j];
-            sum_w[j + 1] = sum_w[j] + weight;
-        }
-        const auto squared = [](F sum, float value) { return sum * L::floats(value) * L::floats(value); };
-        F up_x[kSubBlock + 1], up_w[kSubBlock + 1], down_x[kSubBlock + 1], down_w[kSubBlock + 1];
-        for (int j = 0; j <= kSubBlock; ++j) {
-            const F rest_x = sum_x[kSubBlock] - sum_x[j], rest_w = sum_w[kSubBlock] - sum_w[j];
-            up_x[j] = rest_x * L::floats(kIq1Up[2]);
-            up_w[j] = squared(rest_w, kIq1Up[2]);
-            down_x[j] = rest_x * L::floats(kIq1Down[2]);
-            down_w[j] = squared(rest_w, kIq1Down[2]);
-        }
-        TernarySplit<L> split(largest);
-        GK_UNROLL(1)
-        for (int i = 0; i <= kSubBlock; ++i) {
-            const F first_x = sum_x[i] - sum_x[0], first_w = sum_w[i] - sum_w[0];
-            const F first_up_x = first_x * L::floats(kIq1Up[0]), first_up_w = squared(first_w, kIq1Up[0]);
-            const F first_down_x = first_x * L::floats(kIq1Down[0]), first_down_w = squared(first_w, kIq1Down[0]);
-            GK_UNROLL(1)
-            for (int j = i; j <= kSubBlock; ++j) {
-                const F middle_x = (sum_x[j] - sum_x[i]) * L::floats(kIq1Delta);
-                const F middle_w = squared(sum_w[j] - sum_w[i], kIq1Delta);
-                split.consider(first_up_x + middle_x + up_x[j], first_up_w + middle_w + up_w[j], i, j, 1);
-                split.consider(first_down_x - middle_x + down_x[j], first_down_w + middle_w + down_w[j], i, j, 0);
-            }
-        }
-        return split;
     }
 };
 
@@ -312,7 +210,8 @@ struct IQ1_M : IQ1_MLayout {
         const I half_scale = float_to_half<L>(fitted * L::floats(1.1125f));
         for (int j = 0; j < kSubBlocks; j += 4) {
             const I part = L::shift_right(half_scale, j) & L::ints(0x0f);
-            const I word = scales[j] | (scales[j + 1] << 3) | (scales[j + 2] << 6) | (scales[j + 3] << 9) | (part << 12);
+            const I word = scales[j] | (scales[j + 1] << 3) | (scales[j + 2] << 6) | (scales[j + 3] << 9) |
+                           (part << 12);
             store_half<L>(L::select(is_zero, L::ints(0), word), bytes + kSubScales + j / 2);
         }
         const typename L::M finite = half_is_finite<L>(half_scale) | is_zero;
@@ -342,7 +241,7 @@ private:
         const F zero = L::floats(0);
         const F largest = largest_magnitude<L, kSubBlock>(x);
         const SortedWeights<L, kSubBlock> sorted(x);
-        const TernarySplit<L> split = best_split<L>(sorted, w, largest);
+        const TernarySplit<L> split = best_split_by_halves<L, kSubBlock>(sorted, w, largest);
         const M active = L::negate((largest < L::floats(kEpsilon)) | (split.first < L::ints(0)));
         const M negative = split.scale < zero;
         SubBlock<L> sub;
@@ -358,8 +257,8 @@ private:
         for (int k = 0; k < 2; ++k) {
             F shifted[3];
             shift_values<L>(is_up<L>(sub.shifts, k), shifted);
-            sub.codes[k] = move_to_grid<L>(book, digits + 8 * k, x + 8 * k, w + 8 * k, sub.scale, shifted, active,
-                                           moved, sub.lost);
+            sub.codes[k] = move_to_grid<L>(book, digits + 8 * k, x + 8 * k, w + 8 * k, sub.scale, shifted,
+                                           active, moved, sub.lost);
             sub.codes[k] = L::select(active, sub.codes[k], L::ints(0));
             add_shifted_sums<L>(sub.codes[k], x + 8 * k, w + 8 * k, shifted, sum_xq, sum_q2);
         }
@@ -367,66 +266,6 @@ private:
         sub.scale = L::select(active, L::select(fitted, sum_xq / sum_q2, sub.scale), zero);
         sub.lost = active & (sub.lost | L::negate(is_not_negative<L>(sub.scale)));
         return sub;
-    }
-
-    // The halves may be shifted differently, so each has its own prefix sums. The digits' values are one
-    // apart, so a split's sum is the total times the last value less the sums up to both borders.
-    template <class L>
-    static inline TernarySplit<L> best_split(const SortedWeights<L, kSubBlock>& sorted, const typename L::F* w,
-                                             typename L::F largest) {
-        using F = typename L::F;
-        constexpr float kUp1 = kIq1Up[0] * kIq1Up[0] - kIq1Up[1] * kIq1Up[1];
-        constexpr float kUp2 = kIq1Up[1] * kIq1Up[1] - kIq1Up[2] * kIq1Up[2];
-        constexpr float kDown1 = kIq1Down[0] * kIq1Down[0] - kIq1Down[1] * kIq1Down[1];
-        constexpr float kDown2 = kIq1Down[1] * kIq1Down[1] - kIq1Down[2] * kIq1Down[2];
-        F sum_x[2][kSubBlock + 1], sum_w[2][kSubBlock + 1];
-        for (int h = 0; h < 2; ++h) {
-            sum_x[h][0] = sum_w[h][0] = L::floats(0);
-            for (int j = 0; j < kSubBlock; ++j) {
-                const F weight = L::pick(w, sorted.index[j]);
-                const typename L::M in_first = sorted.index[j] < L::ints(kSubBlock / 2);
-                const typename L::M here = h == 0 ? in_first : L::negate(in_first);
-                sum_x[h][j + 1] = L::select(here, sum_x[h][j] + weight * sorted.x[j], sum_x[h][j]);
-                sum_w[h][j + 1] = L::select(here, sum_w[h][j] + weight, sum_w[h][j]);
-            }
-        }
-        F up_x[2], down_x[2], up_w[2], down_w[2];
-        F up_w2[2][kSubBlock + 1], down_w2[2][kSubBlock + 1];
-        for (int h = 0; h < 2; ++h) {
-            up_x[h] = sum_x[h][kSubBlock] * L::floats(kIq1Up[2]);
-            down_x[h] = sum_x[h][kSubBlock] * L::floats(kIq1Down[2]);
-            up_w[h] = sum_w[h][kSubBlock] * L::floats(kIq1Up[2]) * L::floats(kIq1Up[2]);
-            down_w[h] = sum_w[h][kSubBlock] * L::floats(kIq1Down[2]) * L::floats(kIq1Down[2]);
-            for (int j = 0; j <= kSubBlock; ++j) {
-                up_w2[h][j] = sum_w[h][j] * L::floats(kUp2);
-                down_w2[h][j] = sum_w[h][j] * L::floats(kDown2);
-            }
-        }
-        TernarySplit<L> split(largest);
-        GK_UNROLL(1)
-        for (int i = 0; i <= kSubBlock; ++i) {
-            F up_w1[2], down_w1[2];
-            for (int h = 0; h < 2; ++h) {
-                up_w1[h] = up_w[h] + sum_w[h][i] * L::floats(kUp1);
-                down_w1[h] = down_w[h] + sum_w[h][i] * L::floats(kDown1);
-            }
-            GK_UNROLL(1)
-            for (int j = i; j <= kSubBlock; ++j) {
-                F xq_up[2], xq_down[2], q2_up[2], q2_down[2];
-                for (int h = 0; h < 2; ++h) {
-                    const F both = sum_x[h][i] + sum_x[h][j];
-                    xq_up[h] = up_x[h] - both;
-                    xq_down[h] = down_x[h] - both;
-                    q2_up[h] = up_w1[h] + up_w2[h][j];
-                    q2_down[h] = down_w1[h] + down_w2[h][j];
-                }
-                split.consider(xq_up[0] + xq_up[1], q2_up[0] + q2_up[1], i, j, 0);
-                split.consider(xq_up[0] + xq_down[1], q2_up[0] + q2_down[1], i, j, 1);
-                split.consider(xq_down[0] + xq_up[1], q2_down[0] + q2_up[1], i, j, 2);
-                split.consider(xq_down[0] + xq_down[1], q2_down[0] + q2_down[1], i, j, 3);
-            }
-        }
-        return split;
     }
 };
 

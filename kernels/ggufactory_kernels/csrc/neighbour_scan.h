@@ -40,7 +40,8 @@ struct OctetCosts {
         return cost;
     }
     GK_LANE __m256 pick(int i, __m256i codes) const {
-        return _mm256_permutevar_ps(_mm256_broadcast_ps(reinterpret_cast<const __m128*>(table + kStride * i)), codes);
+        const auto* costs = reinterpret_cast<const __m128*>(table + kStride * i);
+        return _mm256_permutevar_ps(_mm256_broadcast_ps(costs), codes);
     }
 #endif
 #if defined(GK_LANES_ARE_NEIGHBOURS) && defined(__AVX512F__)
@@ -179,7 +180,8 @@ GK_LANE int32_t cheapest_code(const uint16_t* codes, int count, const OctetCosts
     const __m256 halves = _mm256_min_ps(_mm512_castps512_ps256(best), _mm512_extractf32x8_ps(best, 1));
     const __m256 least = least_of(halves);
     if (!(_mm256_cvtss_f32(least) < FLT_MAX)) return -1;
-    const __mmask16 equal = _mm512_cmp_ps_mask(best, _mm512_broadcastss_ps(_mm256_castps256_ps128(least)), _CMP_EQ_OQ);
+    const __m512 everywhere = _mm512_broadcastss_ps(_mm256_castps256_ps128(least));
+    const __mmask16 equal = _mm512_cmp_ps_mask(best, everywhere, _CMP_EQ_OQ);
     if (count <= 16) return codes[__builtin_ctz(equal)];
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     return codes[_mm512_mask_reduce_min_epu32(equal, _mm512_add_epi32(block, lane))];
