@@ -36,6 +36,12 @@ def _block_mix(rng: np.random.Generator, shape: tuple[int, int]) -> npt.NDArray[
     return rng.standard_normal(shape) * np.repeat(sizes, 16, axis=1)[:, : shape[1]]
 
 
+def _around_epsilon(rng: np.random.Generator, shape: tuple[int, int]) -> npt.NDArray[np.floating]:
+    """Runs of 16 columns on both sides of the sizes below which the searches take a group for zero."""
+    sizes = 10.0 ** rng.uniform(-18, -6, (shape[0], -(-shape[1] // 16)))
+    return rng.standard_normal(shape) * np.repeat(sizes, 16, axis=1)[:, : shape[1]]
+
+
 def _element_mix(rng: np.random.Generator, shape: tuple[int, int]) -> npt.NDArray[np.floating]:
     return rng.choice([-1.0, 1.0], shape) * 10.0 ** rng.uniform(-30, 4, shape)
 
@@ -56,6 +62,8 @@ WEIGHTS: dict[str, Family] = {
     "narrow_negative": lambda rng, shape: -1.0 - rng.random(shape) * 1e-6,
     "tiny": _scaled(1e-8),
     "near_epsilon": _scaled(1e-15),
+    "below_epsilon": _scaled(1e-17),
+    "around_epsilon": _around_epsilon,
     "scale_denormal": _scaled(1e-36),
     "denormal": _scaled(1e-41),
     "least_denormals": lambda rng, shape: rng.integers(-3, 4, shape) * 2.0**-149,
