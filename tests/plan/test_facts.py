@@ -7,7 +7,8 @@ import pytest
 from ggufactory.errors import InputError
 from ggufactory.plan.facts import facts_of
 from ggufactory.plan.ftypes import file_type
-from ggufactory.plan.recipe import TensorFacts, decide_types, reference_order
+from ggufactory.plan.recipe import decide_types
+from ggufactory.plan.roles import TensorFacts, reference_order
 
 
 def test_numbers_by_layer() -> None:

@@ -10,7 +10,8 @@ from ggufactory.plan.facts import ModelFacts
 from ggufactory.plan.ftypes import FILE_TYPES, file_type
 from ggufactory.plan.ladder import LADDERS, VARIANTS, Rung, resolve
 from ggufactory.plan.options import NO_OPTIONS, Options
-from ggufactory.plan.recipe import Decision, TensorFacts, decide_types
+from ggufactory.plan.recipe import Decision, decide_types
+from ggufactory.plan.roles import TensorFacts
 
 FACTS = ModelFacts("llama", layers=4, gqa=4, experts=0, is_70b=False)
 

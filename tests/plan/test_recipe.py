@@ -10,7 +10,8 @@ import pytest
 
 from ggufactory.plan.facts import facts_of
 from ggufactory.plan.ftypes import ALIASES, FILE_TYPES, file_type
-from ggufactory.plan.recipe import TensorFacts, decide_types
+from ggufactory.plan.recipe import decide_types
+from ggufactory.plan.roles import TensorFacts
 
 RECIPES = sorted((Path(__file__).parents[1] / "data" / "recipes").glob("*.json"))
 

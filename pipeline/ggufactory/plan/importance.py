@@ -9,7 +9,8 @@ from ggufactory.architectures.model import OutputTensor
 from ggufactory.calibrate.imatrix import ImportanceMatrix
 from ggufactory.plan.conversion import changed
 from ggufactory.plan.ladder import Rung
-from ggufactory.plan.recipe import Category, Decision, category
+from ggufactory.plan.recipe import Decision
+from ggufactory.plan.roles import Category, category
 from ggufactory_kernels.types import TENSOR_TYPES
 
 _NAMES_SHOWN = 5

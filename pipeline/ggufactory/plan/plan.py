@@ -25,7 +25,8 @@ from ggufactory.plan.ladder import Rung, resolve
 from ggufactory.plan.layout import Piece, RowCosts, cut
 from ggufactory.plan.options import NO_OPTIONS, Options
 from ggufactory.plan.prune import block_count, prune
-from ggufactory.plan.recipe import Decision, TensorFacts, decide_types, reference_order
+from ggufactory.plan.recipe import Decision, decide_types
+from ggufactory.plan.roles import TensorFacts, reference_order
 from ggufactory.storage.protocol import ObjectInfo, PartLimits
 from ggufactory_kernels.types import TENSOR_TYPES
 
