@@ -41,14 +41,17 @@ def _more_bits(layer: int, layers: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """The mixes. Every method: (base type, tensor, its rank) to type."""
+    """A file type's rules for one model. Every rule: (tensor, its rank, base type) to type."""
 
     facts: ModelFacts
     rung: str
+    """Name of the file type."""
     has_importance: bool
     tied: bool
+    """The model has no output.weight: its token embeddings take that one's type."""
     attn_v_count: int
     output_type: str | None
+    """What an option names for the output, which tied embeddings follow."""
 
     def type_of(self, tensor: TensorFacts, found: Category, rank: int, base: str) -> str:
         if self.facts.architecture == "glm5-next" and any(part in tensor.name for part in _Q8_0_OF_GLM5_NEXT):
