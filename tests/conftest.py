@@ -56,6 +56,7 @@ def local_ray(s3_server: Weed) -> Iterator[None]:
     import ray
 
     ray.init(
+        address="local",
         num_cpus=2,
         object_store_memory=128 << 20,
         include_dashboard=False,

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from ggufactory.plan.ladder import LADDERS
 from ggufactory.storage import open_store
 from job_process import JobProcess, stored_parts
 from weed import Weed
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "whole_files.json").read_text())["files"]["imatrix"]
-LADDER = ("Q8_0", "Q6_K", "Q4_K_M")
+LADDER = ("Q8_0", *LADDERS["imatrix-small"])
+"""Long enough at work on any machine to be killed in the middle."""
 WORKERS = 2
 
 pytestmark = pytest.mark.cluster

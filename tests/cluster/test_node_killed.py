@@ -72,3 +72,9 @@ def test_a_cluster_that_is_not_there(tmp_path: Path, tinylm: str) -> None:
     assert run.wait() == 4
     assert "Ray at 127.0.0.1:1 cannot be reached" in run.text()
     assert "Traceback" not in run.text()
+
+
+def test_an_embedded_ray_is_its_own(cluster: Cluster, tmp_path: Path, tinylm: str) -> None:
+    """A cluster that happens to run on this machine is not joined unless that is asked for."""
+    run = JobProcess.start(tmp_path / "log", "quantize", tinylm, "--to", str(tmp_path / "out"), "--ladder", "Q8_0")
+    assert run.wait() == 0, run.text()

@@ -61,7 +61,9 @@ def open_session(address: str | None, workers: int | None, shared_bytes: int) ->
         if joined:
             ray.init(address=joined, log_to_driver=False, logging_level=logging.ERROR)
         else:
+            # Without this address Ray would join whatever cluster was last started on the machine.
             ray.init(
+                address="local",
                 num_cpus=workers or os.cpu_count() or 1,
                 object_store_memory=_OBJECT_STORE_BYTES + 2 * shared_bytes,
                 include_dashboard=False,
