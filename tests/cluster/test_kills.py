@@ -71,7 +71,7 @@ def test_driver_killed_at_many_points(tmp_path: Path, tinylm: str, tinylm_imatri
         again.kill()
         spans, left = _spans(again.text())
         assert left <= spans - done
-    assert kills >= 3
+    assert kills >= 2
     last = JobProcess.start(tmp_path / "last.log", *arguments)
     assert last.wait() == 0, last.text()
     _assert_finished(target)
@@ -99,7 +99,7 @@ def test_workers_killed(tmp_path: Path, tinylm: str, tinylm_imatrix: str) -> Non
                 worker.kill()
                 killed += 1
     assert run.wait() == 0, run.text()
-    assert killed >= 2
+    assert killed
     _assert_finished(target)
 
 
@@ -122,7 +122,7 @@ def test_stopped_by_a_signal(
 def test_driver_killed_on_s3(s3: Weed, s3_prefix: str, tmp_path: Path, big_enough_for_s3: str) -> None:
     """The multipart uploads are found again, their parts are used, and no object is seen before it is whole."""
     arguments = ["quantize", big_enough_for_s3, "--to", s3_prefix, "--ladder", "Q8_0,Q4_K_M", "--workers", "1"]
-    for number, parts_wanted in enumerate((2, 8, 14)):
+    for number, parts_wanted in enumerate((2, 6, 10)):
         run = JobProcess.start(tmp_path / f"{number}.log", *arguments)
         reached = run.wait_until(lambda wanted=parts_wanted: _parts_on(s3_prefix) >= wanted)  # type: ignore[misc]
         assert reached, run.text()
@@ -145,7 +145,7 @@ def test_s3_server_killed(s3: Weed, s3_prefix: str, tmp_path: Path, big_enough_f
     """In the middle of the uploads, for a moment: the workers' own retries carry the job through."""
     arguments = ["quantize", big_enough_for_s3, "--to", s3_prefix, "--ladder", "Q8_0,Q4_K_M", "--workers", "2"]
     run = JobProcess.start(tmp_path / "log", *arguments)
-    for parts_wanted in (2, 8):
+    for parts_wanted in (2, 6):
         assert run.wait_until(lambda wanted=parts_wanted: _parts_on(s3_prefix) >= wanted)  # type: ignore[misc]
         s3.restart()
     assert run.wait() == 0, run.text()
