@@ -65,6 +65,8 @@ class Result:
 
 def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
     """Everything that can be decided from headers; InputError with all faults together."""
+    if spec.device == "cuda":
+        raise InputError("device cuda: this build has no CUDA kernels", fix="Use --device cpu or auto")
     checkpoint = open_source(spec.source)
     model = describe(checkpoint)
     importance = read_importance_matrices(spec.imatrix) if spec.imatrix else None
@@ -113,10 +115,11 @@ def run(spec: JobSpec, watcher: Watcher) -> Result:
     IncompleteError when spans failed: what is done stays, and the same job resumes it. InputError
     when the input is at fault: nothing of this plan stays behind.
     """
-    if spec.device == "cuda":
-        raise InputError("device cuda: this build has no CUDA kernels", fix="Use --device cpu or auto")
     target = open_store(spec.require_target())
-    plan = make_plan(spec, target)
+    return _carry_out(spec, target, make_plan(spec, target), watcher)
+
+
+def _carry_out(spec: JobSpec, target: Store, plan: Plan, watcher: Watcher) -> Result:
     for _ in range(_ATTEMPTS):
         listed, _ = manifest.read(target)
         progress = uploads.begin(target, plan)
@@ -156,7 +159,7 @@ def republish_headers(spec: JobSpec, watcher: Watcher) -> Result:
             f"{target.uri}: {len(others)} files with tensors are not there or not as planned: {shown(others)}",
             fix="Only files that were split (--split-max-size) have their metadata apart: use `ggufactory quantize`",
         )
-    return run(spec, watcher)
+    return _carry_out(spec, target, plan, watcher)
 
 
 def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher: Watcher) -> None:

@@ -42,7 +42,6 @@ class SpanReader:
         self._store = store
         self._etags = etags
         self._pieces = pieces
-        self.bytes_read = 0
         self.held = [
             np.empty((p.rows, gk.TENSOR_TYPES[p.converted_type].row_bytes(p.columns)), np.uint8) for p in pieces
         ]

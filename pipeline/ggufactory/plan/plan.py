@@ -121,11 +121,10 @@ def make(
 ) -> Plan:
     """Plan `ladder` of `model`.
 
-    `files`: the checkpoint's files by name; `quantizable`: the tensor types that the kernels can
-    make; `allow_requantize`: also from tensors that are already
-    quantized; `limits`: of the target store; `span_bytes`: wished source bytes of a span; `options`: for
-    every rung, under its own; `split_bytes`: tensor bytes of a file at most; `keep_split`: as many files
-    as the source has.
+    `files`: the checkpoint's files by name; `quantizable`: the tensor types that the kernels can make;
+    `allow_requantize`: also from tensors that are already quantized; `limits`: of the target store;
+    `span_bytes`: wished source bytes of a span; `options`: for every rung, under its own; `split_bytes`:
+    tensor bytes of a file at most; `keep_split`: as many files as the source has.
     PlanError with every fault: unknown rungs, types without a kernel, tensors that may not or cannot be
     converted, importance that is missing or does not fit, limits that no layout keeps.
     """
