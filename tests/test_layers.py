@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"calibrate", "architectures"}),
     frozenset({"checkpoint"}),
     frozenset({"storage", "container"}),
-    frozenset({"errors", "reference", "__init__"}),
+    frozenset({"errors", "interrupts", "reference", "__init__"}),
 )
 """From the top down: a module imports its own part and lower layers only."""
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from types import FrameType
-from typing import NoReturn
 
 from rich.console import Console
 
-from ggufactory import __version__, job
+from ggufactory import __version__, interrupts, job
 from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPUBLISH, VERIFY
 from ggufactory.cli_job import add_cluster_flags, add_job_flags, job_spec
 from ggufactory.errors import GgufactoryError, InputError
@@ -31,30 +28,19 @@ _WIDTH_OF_FILES = 160
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code as `ggufactory --help` lists them."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _stop)
+    interrupts.install()
     try:
         return int(options.command(options))
     except GgufactoryError as error:
         print(f"ggufactory: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("ggufactory: interrupted; the same command resumes", file=sys.stderr)
-        return 130
-    except _StoppedError:
-        print("ggufactory: stopped; the same command resumes", file=sys.stderr)
-        return 143
+    except interrupts.StoppedError as stopped:
+        print(f"ggufactory: stopped by {stopped}; the same command resumes", file=sys.stderr)
+        return stopped.exit_code
     except BrokenPipeError:
         # Whoever read our output has enough of it (`| head`); nothing is wrong.
         sys.stderr.close()
         return 0
-
-
-class _StoppedError(BaseException):
-    """SIGTERM. Not an Exception: nothing on the way out may take it for a failure."""
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise _StoppedError
 
 
 def _quantize(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import ray
 
+from ggufactory import interrupts
 from ggufactory.errors import UnavailableError
 
 _OBJECT_STORE_BYTES = 256 << 20
@@ -58,18 +59,8 @@ def open_session(address: str | None, workers: int | None, shared_bytes: int) ->
     if joined:
         _check_reachable(joined)
     try:
-        if joined:
-            ray.init(address=joined, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            # Without this address Ray would join whatever cluster was last started on the machine.
-            ray.init(
-                address="local",
-                num_cpus=workers or os.cpu_count() or 1,
-                object_store_memory=_OBJECT_STORE_BYTES + 2 * shared_bytes,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+        with interrupts.held():
+            _start(joined, workers, shared_bytes)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise _unreachable(f"Ray at {joined}" if joined else "an embedded Ray", error) from error
     if threading.current_thread() is threading.main_thread():
@@ -77,7 +68,23 @@ def open_session(address: str | None, workers: int | None, shared_bytes: int) ->
     try:
         yield Session(embedded=not joined)
     finally:
-        ray.shutdown()
+        with interrupts.held():
+            ray.shutdown()
+
+
+def _start(address: str | None, workers: int | None, shared_bytes: int) -> None:
+    if address:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return
+    # Without this address Ray would join whatever cluster was last started on the machine.
+    ray.init(
+        address="local",
+        num_cpus=workers or os.cpu_count() or 1,
+        object_store_memory=_OBJECT_STORE_BYTES + 2 * shared_bytes,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
 
 
 def _check_reachable(address: str) -> None:

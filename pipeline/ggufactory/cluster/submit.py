@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from ggufactory import interrupts
 from ggufactory.cluster.session import Session
 from ggufactory.errors import (
     GgufactoryError,
@@ -53,6 +54,7 @@ def options(stage: str, *, memory: int) -> dict[str, Any]:
     }
 
 
+@interrupts.held()
 def run_all(
     session: Session,
     calls: Iterable[tuple[str, Call]],
@@ -64,8 +66,9 @@ def run_all(
 
     A task that fails for good is noted and the others go on. InputError and UploadGoneError end the
     run at once: no other task can help. UnavailableError when the store is down, or when no node can
-    ever take a task of `memory` bytes. What was still running then ends with the session: cancelling
-    tasks one by one can crash Ray's driver when one completes at the same moment (seen with 2.60).
+    ever take a task of `memory` bytes; StoppedError within a second of a signal. What was still running
+    then ends with the session: cancelling tasks one by one can crash Ray's driver when one completes at
+    the same moment (seen with 2.60).
     """
     if session.embedded and not session.fits(1, memory):
         raise UnavailableError(_too_small(session, memory), fix="Ask for smaller spans (--span-size)")
@@ -75,6 +78,7 @@ def run_all(
     watchdog = _Watchdog(session, memory, waiter)
     lost_in_a_row = 0
     while True:
+        interrupts.check()
         for name, call in islice(source, _WINDOW - len(pending)):
             pending[call()] = name
         if not pending:
@@ -98,6 +102,7 @@ def run_all(
                 on_result(result)
 
 
+@interrupts.held()
 def put_all(values: Mapping[str, object]) -> dict[str, ray.ObjectRef[Any]]:
     """Place values in the object store once, to be shared by every task that names them."""
     return {name: ray.put(value) for name, value in values.items()}
