@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 
-from ggufactory.architectures.model import SourceRows
+from ggufactory.checkpoint.rows import StoredRows
 from ggufactory.cluster.row_conversion import check_stored, convert_rows
 from ggufactory.errors import InputError
 from ggufactory_kernels import TENSOR_TYPES
@@ -45,7 +45,7 @@ def test_quantizing_again(source_type: str, type: str) -> None:
 
 def test_a_damaged_block() -> None:
     rows = oracle.quantize(_weights(5), "Q8_0")
-    source = SourceRows("blk.0.ffn_up.weight", "m.gguf", 0, "Q8_0", 40, COLUMNS)
+    source = StoredRows("blk.0.ffn_up.weight", "m.gguf", 0, "Q8_0", 40, COLUMNS)
     check_stored(rows, source, 7)
     rows[3, 2 * 34 + 1] = 0x7C
     with pytest.raises(InputError, match=r"m\.gguf: tensor blk\.0\.ffn_up\.weight, row 10, column 64: .*damaged"):

@@ -15,9 +15,10 @@ import pytest
 
 from corruptions import read_header
 from ggufactory.architectures import describe
-from ggufactory.architectures.model import Model, SourceRows
+from ggufactory.architectures.model import Model
 from ggufactory.assemble import uploads
 from ggufactory.checkpoint import open_checkpoint
+from ggufactory.checkpoint.rows import SourceRows
 from ggufactory.cluster.span_task import make_span
 from ggufactory.cluster.work import missing_spans
 from ggufactory.container.decode import decode_header

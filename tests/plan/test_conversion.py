@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from gguf_files import u32
-from ggufactory.architectures.model import Model, OutputTensor, SourceRows
+from ggufactory.architectures.model import Model, OutputTensor
 from ggufactory.calibrate.imatrix import ImportanceMatrix
+from ggufactory.checkpoint.rows import StoredRows
 from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.errors import PlanError
 from ggufactory.plan import memory
@@ -23,7 +24,7 @@ FOLDER = PartLimits(min_part_bytes=1, max_part_bytes=1 << 40, max_parts=1 << 20)
 
 def _tensor(name: str, type: str, *shape: int) -> OutputTensor:
     rows = int(np.prod(shape[:-1]))
-    return OutputTensor(name, shape, type, (SourceRows(name, "m.gguf", 0, type, rows, shape[-1]),))
+    return OutputTensor(name, shape, type, (StoredRows(name, "m.gguf", 0, type, rows, shape[-1]),))
 
 
 def _plan(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
-from ggufactory.architectures.model import Model, OutputTensor, SourceRows
+from ggufactory.architectures.model import Model, OutputTensor
 from ggufactory.checkpoint.gguf_checkpoint import GgufCheckpoint, GgufTensor
+from ggufactory.checkpoint.rows import StoredRows
 from ggufactory.errors import InputError
 
 ARCHITECTURE_KEY = "general.architecture"
@@ -25,5 +26,5 @@ def describe_gguf(checkpoint: GgufCheckpoint) -> Model:
 
 def _tensor(tensor: GgufTensor) -> OutputTensor:
     columns, *outer = tensor.ne
-    rows = SourceRows(tensor.name, tensor.file, tensor.offset, tensor.type, prod(outer), columns)
+    rows = StoredRows(tensor.name, tensor.file, tensor.offset, tensor.type, prod(outer), columns)
     return OutputTensor(tensor.name, tuple(reversed(tensor.ne)), tensor.type, (rows,))

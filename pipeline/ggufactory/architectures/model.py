@@ -14,22 +14,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ggufactory.checkpoint.rows import SourceRows
 from ggufactory.container.metadata import KeyValue
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRows:
-    """All rows of one source tensor: where its bytes lie in the checkpoint."""
-
-    tensor: str
-    """Name in the checkpoint, for messages."""
-    file: str
-    offset: int
-    """Of its first byte in `file`."""
-    dtype: str
-    """"BF16", "F16" or "F32"; of a GGUF file, any tensor type."""
-    rows: int
-    columns: int
 
 
 class RowMap(Protocol):
@@ -48,7 +34,7 @@ class RowMap(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OutputTensor:
-    """One tensor of the GGUF file: its sources, stacked by rows, then reordered by `row_map`."""
+    """One tensor of the GGUF file: its sources, stacked by rows, reordered by `row_map`, changed by `value_map`."""
 
     name: str
     shape: tuple[int, ...]
@@ -57,6 +43,8 @@ class OutputTensor:
     or the GGUF file that is the source (any tensor type)."""
     sources: tuple[SourceRows, ...] = ()
     row_map: RowMap | None = None
+    value_map: str | None = None
+    """What is done to each number in single precision: a name in `VALUE_MAPS`."""
     values: bytes | None = None
     """Instead of sources: little-endian data of `converted_type`, computed from the configuration."""
 

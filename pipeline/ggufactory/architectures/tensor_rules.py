@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from ggufactory.architectures.converted_type import converted_type
 from ggufactory.architectures.faults import Faults, listed
-from ggufactory.architectures.model import OutputTensor, RowMap, SourceRows
+from ggufactory.architectures.model import OutputTensor, RowMap
 from ggufactory.architectures.row_maps import RopePermutation
 from ggufactory.checkpoint.checkpoint import SourceTensor
+from ggufactory.checkpoint.rows import StoredRows
 
 SOURCE_DTYPES = ("BF16", "F16", "F32")
 DROPPED_SUFFIXES = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
@@ -130,6 +131,6 @@ def _output(source: SourceTensor, rule: TensorRule, sizes: Mapping[str, int], bl
         name=rule.name if block is None else rule.name.replace(_BLOCK, str(block)),
         shape=source.shape,
         converted_type=converted_type(rule.name, len(source.shape)),
-        sources=(SourceRows(source.name, source.file, source.offset, source.dtype, rows, columns),),
+        sources=(StoredRows(source.name, source.file, source.offset, source.dtype, rows, columns),),
         row_map=row_map,
     )

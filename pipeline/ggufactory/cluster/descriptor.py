@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ggufactory.architectures.model import RowMap, SourceRows
+from ggufactory.architectures.model import RowMap
+from ggufactory.checkpoint.rows import SourceRows
 from ggufactory.storage.protocol import Part, Upload
 
 
@@ -20,7 +21,11 @@ class PieceWork:
     rows_per_matrix: int
     converted_type: str
     sources: tuple[SourceRows, ...]
+    """Those of the tensor that this piece reads."""
+    skipped_rows: int
+    """Of the tensor's sources before them."""
     row_map: RowMap | None
+    value_map: str | None
     values: bytes | None
     padded: bool
     """The piece ends its tensor: each file's alignment is filled up with zeros after it."""

@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 import ggufactory_kernels as gk
-from ggufactory.architectures.model import SourceRows
+from ggufactory.architectures.value_maps import VALUE_MAPS
+from ggufactory.checkpoint.rows import Bytes, SourceRows
 from ggufactory.errors import InputError
 from ggufactory_kernels.quantizer import SOURCE_TYPES
 from ggufactory_kernels.validation import first_invalid_block
-
-Bytes = npt.NDArray[np.uint8]
 
 
 def convert_rows(
@@ -38,6 +37,15 @@ def convert_rows(
     else:
         weights = gk.dequantize(rows, source_type, columns, threads)
         gk.quantize_into(weights.data, "F32", type, columns, out.data, importance=importance, threads=threads)
+
+
+def apply_value_map(name: str, rows: Bytes, type: str) -> Bytes:
+    """`rows` of the plain `type` in single precision, changed by the map of that name. ValueError: not finite."""
+    columns = rows.shape[1] // gk.TENSOR_TYPES[type].row_bytes(1)
+    numbers = np.empty((len(rows), columns), np.float32)
+    gk.quantize_into(rows.data, type, "F32", columns, numbers.data)
+    VALUE_MAPS[name](numbers)
+    return numbers.view(np.uint8)
 
 
 def check_stored(rows: Bytes, source: SourceRows, first_row: int) -> None:

@@ -13,17 +13,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
-import numpy.typing as npt
 
 import ggufactory_kernels as gk
-from ggufactory.architectures.model import SourceRows
+from ggufactory.checkpoint.rows import Bytes, SourceRows
 from ggufactory.cluster.descriptor import PieceWork
-from ggufactory.cluster.row_conversion import check_stored
+from ggufactory.cluster.row_conversion import apply_value_map, check_stored
 from ggufactory.errors import InputError
 from ggufactory.plan.memory import READERS, TILE_BYTES
 from ggufactory.storage.protocol import Store
-
-Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ class SpanReader:
     def _read_rows(self, piece: PieceWork, start: int, stop: int, out: Bytes) -> int:
         """Rows [start, stop) of the stacked sources into `out`, in the converted type."""
         fetched = 0
-        firsts = accumulate((s.rows for s in piece.sources), initial=0)
+        firsts = accumulate((s.rows for s in piece.sources), initial=piece.skipped_rows)
         for source, first in zip(piece.sources, firsts, strict=False):
             begin, end = max(start, first), min(stop, first + source.rows)
             if begin < end:
@@ -98,22 +95,40 @@ class SpanReader:
         return fetched
 
     def _read_source(self, source: SourceRows, start: int, stop: int, piece: PieceWork, out: Bytes) -> int:
+        counted = 0
+
+        def read(file: str, offset: int, buffer: memoryview) -> None:
+            nonlocal counted
+            self._store.read_into(file, offset, buffer, etag=self._etags[file])
+            counted += buffer.nbytes
+
+        same = source.dtype == piece.converted_type and piece.value_map is None
         row_bytes = gk.TENSOR_TYPES[source.dtype].row_bytes(source.columns)
-        same = source.dtype == piece.converted_type
-        fetched = out if same else np.empty((stop - start, row_bytes), np.uint8)
-        offset = source.offset + start * row_bytes
-        self._store.read_into(source.file, offset, fetched.reshape(-1).data, etag=self._etags[source.file])
-        check_stored(fetched, source, start)
+        rows = out if same else np.empty((stop - start, row_bytes), np.uint8)
+        source.read_rows(start, stop, rows, read)
+        check_stored(rows, source, start)
         if not same:
             try:
-                gk.quantize_into(fetched.data, source.dtype, piece.converted_type, source.columns, out.data)
+                self._convert(rows, source, piece, out)
             except ValueError as error:
                 raise InputError(f"{source.file}: tensor {source.tensor}, rows {start} to {stop}: {error}") from error
-        return fetched.nbytes
+        return counted
+
+    def _convert(self, rows: Bytes, source: SourceRows, piece: PieceWork, out: Bytes) -> None:
+        kind = source.dtype
+        if piece.value_map is not None:
+            rows, kind = apply_value_map(piece.value_map, rows, kind), "F32"
+        gk.quantize_into(rows.data, kind, piece.converted_type, source.columns, out.data)
 
 
 def _tiles(pieces: tuple[PieceWork, ...]) -> Iterator[Tile]:
+    """Each of some megabytes, but of whole units: what takes the reading of a matrix is read once."""
     for number, piece in enumerate(pieces):
-        step = max(TILE_BYTES // gk.TENSOR_TYPES["F32"].row_bytes(piece.columns), 1)
-        for start in range(0, piece.rows, step):
-            yield Tile(number, start, min(start + step, piece.rows))
+        rows = max(TILE_BYTES // gk.TENSOR_TYPES["F32"].row_bytes(piece.columns), 1)
+        unit = max((source.unit for source in piece.sources), default=1)
+        step = max(rows // unit, 1) * unit
+        start = piece.start
+        while start < piece.stop:
+            stop = min(start - start % unit + step, piece.stop)
+            yield Tile(number, start - piece.start, stop - piece.start)
+            start = stop

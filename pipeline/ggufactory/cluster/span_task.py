@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 import ggufactory_kernels as gk
+from ggufactory.checkpoint.rows import Bytes
 from ggufactory.cluster.descriptor import PartWork, PieceWork, SpanReceipt, SpanWork
 from ggufactory.cluster.row_conversion import convert_rows
-from ggufactory.cluster.span_reader import Bytes, SpanReader, Tile
+from ggufactory.cluster.span_reader import SpanReader, Tile
 from ggufactory.errors import InputError
 from ggufactory.plan.memory import UPLOADS_IN_FLIGHT
 from ggufactory.storage import open_store

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ggufactory.architectures.model import OutputTensor
+from ggufactory.checkpoint.rows import SourceRows
 from ggufactory.cluster.descriptor import PartWork, PieceWork, SpanWork
 from ggufactory.plan.layout import Piece
 from ggufactory.plan.plan import Plan
@@ -16,7 +18,7 @@ def missing_spans(plan: Plan, progress: Progress, target: str) -> Iterator[SpanW
         parts = tuple(_missing_parts(plan, progress, index))
         if parts:
             work = tuple(_piece_work(plan, piece) for piece in pieces)
-            files = {s.file for piece in work for s in piece.sources}
+            files = {file for piece in work for s in piece.sources for file in s.files}
             etags = {file: plan.sources[file].etag for file in sorted(files)}
             yield SpanWork(index, plan.source, target, etags, work, parts)
 
@@ -46,6 +48,7 @@ def _missing_parts(plan: Plan, progress: Progress, index: int) -> Iterator[PartW
 
 def _piece_work(plan: Plan, piece: Piece) -> PieceWork:
     tensor = plan.tensors[piece.tensor]
+    skipped, sources = _sources_of(tensor, piece.start, piece.stop)
     return PieceWork(
         tensor=tensor.name,
         columns=tensor.columns,
@@ -53,8 +56,28 @@ def _piece_work(plan: Plan, piece: Piece) -> PieceWork:
         stop=piece.stop,
         rows_per_matrix=tensor.rows_per_matrix,
         converted_type=tensor.converted_type,
-        sources=tensor.sources,
+        sources=sources,
+        skipped_rows=skipped,
         row_map=tensor.row_map,
+        value_map=tensor.value_map,
         values=tensor.values,
         padded=piece.stop == tensor.rows,
     )
+
+
+def _sources_of(tensor: OutputTensor, start: int, stop: int) -> tuple[int, tuple[SourceRows, ...]]:
+    """Those that output rows [start, stop) come from, and how many rows lie before them.
+
+    A stack of experts has hundreds of sources, and a descriptor should hold its own.
+    """
+    if len(tensor.sources) > 1 and tensor.row_map is not None:
+        rows = tensor.row_map.source_rows(start, stop)
+        start, stop = int(rows.min()), int(rows.max()) + 1
+    used, skipped, first = [], 0, 0
+    for source in tensor.sources:
+        if first + source.rows <= start:
+            skipped = first + source.rows
+        elif first < stop:
+            used.append(source)
+        first += source.rows
+    return skipped, tuple(used)

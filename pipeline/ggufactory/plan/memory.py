@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ggufactory.checkpoint.rows import SLAB_BYTES
 from ggufactory_kernels.types import TENSOR_TYPES
 
 UPLOADS_IN_FLIGHT = 2
@@ -23,6 +24,8 @@ WORKER_BASE_BYTES = 192 << 20
 
 _COPIES_OF_A_TILE = 3
 """As fetched, reordered, converted."""
+_SLABS = 3
+"""As fetched, half decoded, decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class PieceBytes:
     packed: tuple[tuple[str, bool, int], ...]
     unpacked_row: int
     """Of one row in single precision, which rows that are held quantized become before they are converted."""
+    decoded_unit: int = 0
+    """Of the rows that are read together, in single precision, where they are transposed or unpacked while read."""
 
 
 def span_bytes(pieces: Sequence[PieceBytes], parts: Sequence[int], headers: int) -> int:
@@ -43,6 +48,8 @@ def span_bytes(pieces: Sequence[PieceBytes], parts: Sequence[int], headers: int)
     """
     held = sum(p.held for p in pieces)
     reading = _COPIES_OF_A_TILE * min(READERS * TILE_BYTES, held)
+    if unit := max((p.decoded_unit for p in pieces), default=0):
+        reading = READERS * (_COPIES_OF_A_TILE * max(TILE_BYTES, unit) + _SLABS * SLAB_BYTES)
     window = UPLOADS_IN_FLIGHT + 1
     in_flight = max((sum(parts[i : i + window]) for i in range(len(parts))), default=0)
     unpacking = max((max(p.unpacked_row, TILE_BYTES) for p in pieces if _is_unpacked(p)), default=0)

@@ -14,6 +14,7 @@ from functools import cached_property, partial
 
 from ggufactory.architectures.model import Model, OutputTensor
 from ggufactory.calibrate.imatrix import ImportanceMatrix
+from ggufactory.checkpoint.rows import StoredRows
 from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.errors import PlanError
 from ggufactory.plan import conversion, importance, memory
@@ -149,7 +150,7 @@ def make(
     spans = tuple(cut(costs, limits, span_bytes=span_bytes, borders=split.at_tensors))
     if split_bytes is not None:
         spans = ((), *spans)
-    pinned = {file: files[file] for file in sorted({s.file for t in tensors for s in t.sources})}
+    pinned = {file: files[file] for file in sorted({file for t in tensors for s in t.sources for file in s.files})}
     inputs = [[i.name, i.size, i.etag] for i in pinned.values()]
     pruned = [KeyValue(f"{model.architecture}.block_count", ValueType.UINT32, block_count(tensors))]
     planned = []
@@ -294,10 +295,23 @@ def _largest_span(
                 for r, c in zip(rungs, cost.rung_rows, strict=True)
             )
             unpacked_row = TENSOR_TYPES["F32"].row_bytes(tensor.columns)
-            pieces.append(memory.PieceBytes(rows * cost.source_row, tensor.converted_type, tuple(packed), unpacked_row))
+            pieces.append(
+                memory.PieceBytes(
+                    held=rows * cost.source_row,
+                    held_type=tensor.converted_type,
+                    packed=tuple(packed),
+                    unpacked_row=unpacked_row,
+                    decoded_unit=_decoded_rows(tensor) * unpacked_row,
+                )
+            )
         headers = sum(f.header_bytes for r in rungs for f in r.files if f.first_span == number)
         largest = max(largest, memory.span_bytes(pieces, [r.part_bytes(number) for r in rungs], headers))
     return largest
+
+
+def _decoded_rows(tensor: OutputTensor) -> int:
+    """How many rows are decoded together, if any are."""
+    return max((source.unit for source in tensor.sources if not isinstance(source, StoredRows)), default=0)
 
 
 def _notes(drafts: Sequence[_Draft]) -> list[str]:
