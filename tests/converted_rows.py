@@ -15,10 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ggufactory.architectures.model import Model, OutputTensor
+from ggufactory.cluster.descriptor import PieceWork
+from ggufactory.cluster.span_reader import SpanReader
+from ggufactory.cluster.work import sources_of
 from ggufactory.container.metadata import KeyValue, ValueType
+from ggufactory.storage import open_store
 
 DATA = Path(__file__).parent / "data" / "architectures"
-DTYPES = {"BF16": np.dtype("<u2"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 
 def expected(name: str) -> dict[str, Any]:
@@ -38,32 +41,32 @@ def tensor_rows(model: Model, folder: Path) -> list[list[Any]]:
 
 
 def tensor_bytes(tensor: OutputTensor, folder: Path) -> bytes:
-    """The converter's bytes: source rows stacked, reordered, and stored in the converted type."""
-    if tensor.values is not None:
-        return tensor.values
-    stacked = np.concatenate([_read(folder, source) for source in tensor.sources])
-    if tensor.row_map is not None:
-        stacked = stacked[tensor.row_map.source_rows(0, tensor.rows)]
-    values = stacked.reshape(tensor.shape)
-    if tensor.converted_type == "F32":
-        return values.tobytes()
-    return _to_bf16(values).tobytes()
+    """The whole tensor, as a worker reads it."""
+    return read_rows(tensor, folder, 0, tensor.rows)[0].tobytes()
 
 
-def _read(folder: Path, source: Any) -> npt.NDArray[np.float32]:
-    dtype = DTYPES[source.dtype]
-    with (folder / source.file).open("rb") as file:
-        file.seek(source.offset)
-        raw = file.read(source.rows * source.columns * dtype.itemsize)
-    values = np.frombuffer(raw, dtype).reshape(source.rows, source.columns)
-    if source.dtype == "BF16":
-        return (values.astype("<u4") << 16).view("<f4")
-    return values.astype("<f4")
-
-
-def _to_bf16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-    bits = values.view("<u4").astype(np.uint64)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
+def read_rows(tensor: OutputTensor, folder: Path, start: int, stop: int) -> tuple[npt.NDArray[np.uint8], int]:
+    """Rows [start, stop) as a worker reads them, [rows, bytes per row], and how many bytes it fetched."""
+    skipped, sources = sources_of(tensor, start, stop)
+    piece = PieceWork(
+        tensor=tensor.name,
+        columns=tensor.columns,
+        start=start,
+        stop=stop,
+        rows_per_matrix=tensor.rows_per_matrix,
+        converted_type=tensor.converted_type,
+        sources=sources,
+        skipped_rows=skipped,
+        row_map=tensor.row_map,
+        value_map=tensor.value_map,
+        values=tensor.values,
+        padded=False,
+    )
+    store = open_store(str(folder))
+    etags = {info.name: info.etag for info in store.list()}
+    with SpanReader(store, etags, (piece,)) as reader:
+        fetched = reader.finish()
+    return reader.held[0], fetched
 
 
 def _row(kv: KeyValue) -> list[Any]:

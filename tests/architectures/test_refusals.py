@@ -111,7 +111,13 @@ def test_an_output_matrix_is_needed_unless_embeddings_are_tied(yarn: Path) -> No
     assert "output.weight" not in names
 
 
-WORDS = {"head_dim": ("heads",), "rms_norm_eps": ("layer_norm_rms_epsilon",), "rope_scaling": ("rope",)}
+WORDS = {
+    "num_local_experts": ("block_sparse_moe.experts.7.w2.weight",),
+    "text_config": ("config.json says [32000, 4]", "config.json says"),
+    "head_dim": ("heads",),
+    "rms_norm_eps": ("layer_norm_rms_epsilon",),
+    "rope_scaling": ("rope",),
+}
 
 
 @pytest.mark.parametrize(
@@ -121,8 +127,6 @@ WORDS = {"head_dim": ("heads",), "rms_norm_eps": ("layer_norm_rms_epsilon",), "r
         {"num_local_experts": 8},
         {"draft_vocab_size": 32000},
         {"text_config": {"hidden_size": 4}},
-        {"model_type": "qwen2"},
-        {"model_type": None},
         {"rope_scaling": {"rope_type": "unheard-of"}},
         {"num_hidden_layers": 10**6},
         {"num_attention_heads": 0},

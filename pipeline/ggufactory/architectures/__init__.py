@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from ggufactory.architectures.from_gguf import describe_gguf
 from ggufactory.architectures.model import Model
+from ggufactory.architectures.options import USUAL, ConversionOptions
 from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.gguf_checkpoint import GgufCheckpoint
 
-__all__ = ["describe"]
+__all__ = ["ConversionOptions", "describe"]
 
 
-def describe(checkpoint: Checkpoint | GgufCheckpoint) -> Model:
+def describe(checkpoint: Checkpoint | GgufCheckpoint, options: ConversionOptions = USUAL) -> Model:
     """What llama.cpp's converter makes of the checkpoint, from its headers and small files alone; of a
     GGUF file, what it holds.
 
@@ -21,4 +22,4 @@ def describe(checkpoint: Checkpoint | GgufCheckpoint) -> Model:
     # Workers import this package for its data classes; the tokenizer libraries are not for them.
     from ggufactory.architectures import registry
 
-    return registry.describe(checkpoint)
+    return registry.describe(checkpoint, options)

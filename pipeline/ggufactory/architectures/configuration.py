@@ -1,77 +1,49 @@
 """config.json as the converter sees it: through the configuration class that transformers has for it.
 
-The converter reads `AutoConfig.from_pretrained(...).to_dict()`. The class fills in what the file leaves
-out, and standardizes the rotary parameters; a file that the class refuses is taken as it is. Behaviour
-of transformers 5.23 (`configuration_utils.py`, `modeling_rope_utils.py`).
+The class fills in what the file leaves out, and standardizes the rotary parameters; a file that no class takes
+is used as it is. Never any code from the checkpoint. Source: `ModelBase.load_hparams` and
+`TextModel.__init__` of llama.cpp's conversion/base.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
 from typing import Any
 
-from ggufactory.architectures.rope import is_valid_rope, standard_rope
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
 
 Config = dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True)
-class ConfigField:
-    """One declared field of a configuration class: its default, and what it may hold."""
-
-    default: object
-    kinds: tuple[type, ...]
-
-    def accepts(self, value: object) -> bool:
-        if isinstance(value, bool):
-            return bool in self.kinds
-        return isinstance(value, self.kinds)
+MAX_LAYERS = 10_000
+_MAX_NUMBER = 1 << 31
+_LAYERS = ("n_layers", "num_hidden_layers", "n_layer", "num_layers")
+_TEXT_MODELS = ("llm_config", "lm_config", "language_config", "lfm")
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigClass:
-    """A configuration class of transformers."""
+def resolve_config(raw: Config) -> Config:
+    """The hyperparameters that the converter works with; of a model of several kinds, its text model's.
 
-    fields: Mapping[str, ConfigField]
-    width_in_heads: bool
-    """Whether it refuses a `hidden_size` that is no multiple of `num_attention_heads`."""
-
-
-NONE = type(None)
-_LEGACY_ROPE_KEYS = ("rope_scaling", "rope_theta", "partial_rotary_factor")
-
-
-def resolve_config(raw: Config, classes: Mapping[str, ConfigClass]) -> Config:
-    """The hyperparameters that the converter works with. `classes`: by `model_type`.
-
-    InputError when the file names no `model_type`, or one that is not in `classes`.
+    InputError for numbers that no model has: classes make lists as long as they say.
     """
-    model_type = raw.get("model_type")
-    if not isinstance(model_type, str) or model_type not in classes:
-        raise InputError(
-            f"config.json: model_type is {clip(model_type)}, wanted one of {', '.join(sorted(classes))}",
-            fix="Set the model_type that the checkpoint was made with",
-        )
-    fields = classes[model_type].fields
-    config: Config = {name: field.default for name, field in fields.items()} | raw
-    if not all(field.accepts(config[name]) for name, field in fields.items()):
-        return dict(raw)
-    heads, width = config["num_attention_heads"], config["hidden_size"]
-    if heads <= 0 or (classes[model_type].width_in_heads and width % heads):
-        return dict(raw)
-    if "head_dim" in fields and config["head_dim"] is None:
-        config["head_dim"] = width // heads
-    if config["num_key_value_heads"] is None:
-        config["num_key_value_heads"] = heads
-    rope = standard_rope(raw, config["max_position_embeddings"])
-    if not is_valid_rope(rope, config.get("head_dim")):
-        return dict(raw)
-    for key in _LEGACY_ROPE_KEYS:
-        config.pop(key, None)
-    return config | {"rope_parameters": rope}
+    _check_numbers(raw)
+    config = _through_transformers(raw)
+    for name in _TEXT_MODELS:
+        if name in config:
+            config["text_config"] = config[name]
+    if isinstance(thinker := config.get("thinker_config"), dict):
+        config["text_config"] = thinker.get("text_config")
+    text = config.get("text_config")
+    if text is None:
+        return config
+    if not isinstance(text, dict):
+        raise InputError(f"config.json: text_config is {clip(text)}, wanted an object")
+    return config | text
+
+
+def block_count(config: Config) -> int:
+    """InputError unless there is a number of layers."""
+    return positive_integer(config, *_LAYERS)
 
 
 def first_of(config: Config, *names: str) -> Any:
@@ -82,6 +54,32 @@ def first_of(config: Config, *names: str) -> Any:
 def positive_integer(config: Config, *names: str) -> int:
     """The first of `names` that is there. InputError unless it is a whole number from 1 to 2^31 - 1."""
     value = first_of(config, *names)
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 1 << 31:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < _MAX_NUMBER:
         raise InputError(f"config.json: {names[0]} is {clip(value)}, wanted a positive whole number")
     return value
+
+
+def _through_transformers(raw: Config) -> Config:
+    # Here and not above: it takes seconds to import, and only whoever describes a checkpoint needs it.
+    from transformers import CONFIG_MAPPING
+
+    model_type = raw.get("model_type")
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        return dict(raw)
+    # What the class finds strange is told by the checks of the rules, in one message each.
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        resolved: Config = CONFIG_MAPPING[model_type].from_dict(raw).to_dict()
+    except Exception:  # noqa: BLE001 - whatever a class raises for a file that it does not take
+        return dict(raw)
+    return resolved
+
+
+def _check_numbers(holder: Config, depth: int = 0) -> None:
+    for name, value in holder.items():
+        if isinstance(value, dict) and depth < 4:
+            _check_numbers(value, depth + 1)
+        elif isinstance(value, int) and abs(value) >= 1 << 63:
+            raise InputError(f"config.json: {name} is {clip(value)}, which no model has")
+        elif name in _LAYERS and isinstance(value, int) and value > MAX_LAYERS:
+            raise InputError(f"config.json: {name} is {value}, at most {MAX_LAYERS}")

@@ -1,94 +1,109 @@
 """What a family of architectures declares, and the one way from a checkpoint to its model.
 
-A family is a table of tensors, a table of configuration classes, and the few rules of its own. What the
-converter does for every text model is here.
+A family is a table of tensors and the few rules of its own. What the converter does for every text model
+is here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
-from typing import Any
 
 from gguf.utility import size_label
 
-from ggufactory.architectures.configuration import Config, ConfigClass, positive_integer, resolve_config
+from ggufactory.architectures.configuration import Config, block_count, resolve_config
 from ggufactory.architectures.faults import Faults
 from ggufactory.architectures.general import add_general
 from ggufactory.architectures.key_values import KeyValues
 from ggufactory.architectures.model import Model, OutputTensor
-from ggufactory.architectures.rope import rope_parameters
-from ggufactory.architectures.tensor_rules import TensorRule, output_tensors
-from ggufactory.architectures.text_parameters import add_text_parameters
+from ggufactory.architectures.options import USUAL, ConversionOptions
+from ggufactory.architectures.parameters import Parameters
+from ggufactory.architectures.tensor_names import Rename, renamed, text_name
+from ggufactory.architectures.tensor_rules import EVERY_LAYER, Layers, TensorRule, output_tensors
+from ggufactory.architectures.tokenizer.files import TokenizerFiles
+from ggufactory.architectures.transforms import Sizes
 from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.json_object import clip
+from ggufactory.checkpoint.packing import unpacked
 from ggufactory.errors import PlanError
 
 QUANTIZATION_VERSION = 2
-MAX_BLOCKS = 10_000
+_FILE_TYPES = (("NVFP4", 39), ("MXFP4", 38), ("BF16", 32), ("F32", 0))
+"""llama.cpp's number for a converted file that holds such tensors; the first that it holds counts."""
+
+Rules = tuple[TensorRule, ...]
+
+
+def _same(config: Config) -> Config:
+    return config
+
+
+def _every_layer(config: Config) -> Layers:
+    return {EVERY_LAYER: range(block_count(config))}
+
+
+def _as_declared(rules: Rules, config: Config) -> Rules:
+    return rules
+
+
+def _nothing(config: Config) -> tuple[OutputTensor, ...]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Architectures that are converted by the same rules."""
+    """Architectures that are converted by the same rules. The functions raise InputError."""
 
     architecture: str
     """GGUF's name."""
     classes: tuple[str, ...]
     """Hugging Face's, as `architectures` in config.json names them."""
-    config_classes: Mapping[str, ConfigClass]
-    refused_config: Mapping[str, str]
-    """Keys of config.json that, where they hold anything, mean a model that these rules would get wrong; why."""
-    refused_files: Mapping[str, str]
-    tensors: tuple[TensorRule, ...]
-    sizes: Callable[[Config], Mapping[str, int]]
-    """The sizes that the table of tensors names. Gets the resolved configuration; InputError."""
-    adjust: Callable[[tuple[TensorRule, ...], Config], tuple[TensorRule, ...]]
+    tensors: Rules
+    sizes: Callable[[Config], Sizes]
+    """The sizes that the table of tensors names."""
+    add_parameters: Callable[[Parameters], None]
+    """The `<architecture>.*` keys and `general.file_type`, in the converter's order."""
+    add_vocabulary: Callable[[KeyValues, TokenizerFiles, Config], None]
+    settle: Callable[[Config], Config] = _same
+    """The resolved configuration with what the family means by it: renamed or missing hyperparameters."""
+    layers: Callable[[Config], Layers] = _every_layer
+    """The sets of blocks that the table names."""
+    rename: Rename = text_name
+    adjust: Callable[[Rules, Config], Rules] = _as_declared
     """The table for one model: tied embeddings and the like."""
-    computed: Callable[[Config, dict[str, Any]], tuple[OutputTensor, ...]]
-    """Tensors that come from the configuration and its rotary parameters alone."""
-    add_parameters: Callable[[KeyValues, Config], None]
-    """The metadata of its own, after that of every text model."""
-    add_vocabulary: Callable[[KeyValues, Checkpoint, Config], None]
+    computed: Callable[[Config], tuple[OutputTensor, ...]] = _nothing
+    """Tensors that come from the configuration alone."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Keys of config.json that, where they hold anything, mean a model that these rules would get wrong; why."""
 
-    def describe(self, checkpoint: Checkpoint, raw: Config) -> Model:
+    def describe(self, checkpoint: Checkpoint, raw: Config, options: ConversionOptions = USUAL) -> Model:
         """PlanError that lists everything that is wrong."""
-        self._refuse_unhandled(checkpoint, raw)
-        config = resolve_config(raw, self.config_classes)
-        block_count = positive_integer(config, "num_hidden_layers", "n_layers", "n_layer", "num_layers")
-        if block_count > MAX_BLOCKS:
-            raise PlanError([f"config.json: num_hidden_layers is {block_count}, at most {MAX_BLOCKS}"])
+        if refused := [(key, why) for key, why in self.refused.items() if raw.get(key)]:
+            raise PlanError([f"config.json has {key} = {clip(raw[key])}: {why}" for key, why in refused])
+        config = self.settle(resolve_config(raw))
+        block_count(config)
         faults = Faults()
         tensors: tuple[OutputTensor, ...] = ()
         with faults.gathered():
-            rules = self.adjust(self.tensors, config)
-            tensors = output_tensors(checkpoint.tensors, rules, self.sizes(config), block_count)
-            tensors = (*self.computed(config, rope_parameters(config)), *tensors)
+            tensors = (*self.computed(config), *self._tensors(checkpoint, config, options))
         out = KeyValues()
         out.text("general.architecture", self.architecture)
         with faults.gathered():
             weights = count_weights(tensors)
             add_general(out, checkpoint, weights.total, weights.size_label())
         with faults.gathered():
-            add_text_parameters(out, self.architecture, config, rope_parameters(config), block_count)
-        with faults.gathered():
-            self.add_parameters(out, config)
+            self.add_parameters(Parameters(out, self.architecture, config, _file_type(tensors)))
         out.uint32("general.quantization_version", QUANTIZATION_VERSION)
         with faults.gathered():
-            self.add_vocabulary(out, checkpoint, config)
+            self.add_vocabulary(out, TokenizerFiles.of(checkpoint), config)
         faults.raise_any()
         return Model(self.architecture, out.entries(), tensors)
 
-    def _refuse_unhandled(self, checkpoint: Checkpoint, raw: Config) -> None:
-        faults = [
-            f"config.json has {key} = {clip(raw[key])}: {why}"
-            for key, why in self.refused_config.items()
-            if raw.get(key)
-        ]
-        faults += [f"{name}: {why}" for name, why in self.refused_files.items() if name in checkpoint.files]
-        if faults:
-            raise PlanError(faults)
+    def _tensors(self, checkpoint: Checkpoint, config: Config, options: ConversionOptions) -> tuple[OutputTensor, ...]:
+        weights = renamed(unpacked(checkpoint, config), self.rename, config)
+        rules = self.adjust(self.tensors, config)
+        return output_tensors(weights, rules, self.sizes(config), self.layers(config), exact=options.exact_source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +132,8 @@ def count_weights(tensors: tuple[OutputTensor, ...]) -> WeightCount:
             shared += size
     total = sum(prod(tensor.shape) for tensor in tensors)
     return WeightCount(total, shared, per_expert, sum(experts) // len(experts) if experts else 0)
+
+
+def _file_type(tensors: tuple[OutputTensor, ...]) -> int:
+    held = {tensor.converted_type for tensor in tensors}
+    return next((number for kind, number in _FILE_TYPES if kind in held), 0)

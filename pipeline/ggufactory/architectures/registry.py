@@ -5,6 +5,7 @@ from __future__ import annotations
 from ggufactory.architectures.family import Family
 from ggufactory.architectures.llama import LLAMA
 from ggufactory.architectures.model import Model
+from ggufactory.architectures.options import USUAL, ConversionOptions
 from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
@@ -13,7 +14,7 @@ FAMILIES: tuple[Family, ...] = (LLAMA,)
 FAMILY_BY_CLASS = {name: family for family in FAMILIES for name in family.classes}
 
 
-def describe(checkpoint: Checkpoint) -> Model:
+def describe(checkpoint: Checkpoint, options: ConversionOptions = USUAL) -> Model:
     """What llama.cpp's converter makes of the checkpoint, from its headers and small files alone.
 
     InputError for an unknown architecture; PlanError that lists every other fault together.
@@ -31,4 +32,4 @@ def describe(checkpoint: Checkpoint) -> Model:
             f"config.json: architectures begins with {clip(name)}; known architectures: "
             f"{', '.join(sorted(FAMILY_BY_CLASS))}"
         )
-    return FAMILY_BY_CLASS[name].describe(checkpoint, config)
+    return FAMILY_BY_CLASS[name].describe(checkpoint, config, options)

@@ -12,37 +12,13 @@ from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
 
 DEFAULT_THETA = 10_000.0
-_SCALED_FROM_ORIGINAL = ("llama3", "yarn", "longrope")
-_REQUIRED = {
-    "linear": ("factor",),
-    "dynamic": ("factor",),
-    "yarn": ("factor",),
-    "longrope": ("short_factor", "long_factor"),
-    "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
-}
-
-
-def standard_rope(raw: dict[str, Any], context_length: int) -> dict[str, Any]:
-    """`rope_parameters` as transformers' configuration classes make it of a raw config.json.
-
-    Source: `RotaryEmbeddingConfigMixin.convert_rope_params_to_dict` and `standardize_rope_params`.
-    """
-    rope = dict(_object(raw, "rope_scaling") or _object(raw, "rope_parameters"))
-    rope.setdefault("rope_theta", raw.get("rope_theta", DEFAULT_THETA))
-    if raw.get("partial_rotary_factor") is not None:
-        rope.setdefault("partial_rotary_factor", raw["partial_rotary_factor"])
-    rope.setdefault("rope_type", rope.get("type", "default"))
-    if rope["rope_type"] in _SCALED_FROM_ORIGINAL:
-        rope.setdefault("original_max_position_embeddings", context_length)
-    return rope
-
-
-def is_valid_rope(rope: dict[str, Any], head_dim: object) -> bool:
-    """Whether transformers takes these parameters; it refuses missing ones and odd heads."""
-    required = _REQUIRED.get(str(rope["rope_type"]), ())
-    if any(key not in rope for key in required):
-        return False
-    return not (isinstance(head_dim, int) and head_dim > 4 and head_dim % 2)
+_LOCAL_THETAS = (
+    "local_rope_theta",
+    "rope_local_theta",
+    "rope_theta_local",
+    "swa_rope_theta",
+    "rope_local_base_freq",
+)
 
 
 def rope_parameters(config: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +30,7 @@ def rope_parameters(config: dict[str, Any]) -> dict[str, Any]:
     rope = dict(_object(config, name))
     if "full_attention" in rope or "sliding_attention" in rope:
         return rope
-    local = _first(config, "local_rope_theta", "rope_local_theta", "rope_theta_local", "swa_rope_theta")
+    local = _first(config, *_LOCAL_THETAS)
     if local is not None:
         rope["sliding_attention"] = {"rope_theta": local}
     mirrored = {

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+Rows = npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True, slots=True)
 class RopePermutation:
@@ -21,7 +23,20 @@ class RopePermutation:
     pieces: int = 1
     """Source rows in one output row: 1 for a matrix; for a bias, whose source has one column, all of them."""
 
-    def source_rows(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+    def source_rows(self, start: int, stop: int) -> Rows:
         out = np.arange(start * self.pieces, stop * self.pieces, dtype=np.int64)
         within = out % self.head_rows
         return out - within + within % 2 * (self.head_rows // 2) + within // 2
+
+
+@dataclass(frozen=True, slots=True)
+class EveryNth:
+    """Output row i is source row `step` * i + `first`."""
+
+    step: int
+    first: int
+    pieces: int = 1
+    """As of `RopePermutation`."""
+
+    def source_rows(self, start: int, stop: int) -> Rows:
+        return np.arange(start * self.pieces, stop * self.pieces, dtype=np.int64) * self.step + self.first

@@ -1,136 +1,161 @@
-"""From the checkpoint's tensors to the output's, by a family's table of names, shapes and reorderings."""
+"""From the checkpoint's tensors to the output's, by a family's table of names, shapes and transforms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from ggufactory.architectures.converted_type import converted_type
 from ggufactory.architectures.faults import Faults, listed
-from ggufactory.architectures.model import OutputTensor, RowMap
-from ggufactory.architectures.row_maps import RopePermutation
-from ggufactory.checkpoint.checkpoint import SourceTensor
-from ggufactory.checkpoint.rows import StoredRows
+from ggufactory.architectures.model import OutputTensor
+from ggufactory.architectures.transforms import AsIs, Sizes, Transform
+from ggufactory.checkpoint.weight_tensor import WeightTensor
 
-SOURCE_DTYPES = ("BF16", "F16", "F32")
-DROPPED_SUFFIXES = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
-"""Buffers that old checkpoints hold and no model needs (`prepare_tensors` of conversion/base.py)."""
-_BLOCK = "{}"
+BLOCK = "{}"
+EXPERT = "{expert}"
+EVERY_LAYER = "every"
+
+Layers = Mapping[str, Collection[int]]
+"""Sets of blocks by the name that rules use; `EVERY_LAYER` is all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorRule:
-    """One row of a family's table. {} in the names stands for the number of the block."""
+    """One row of a family's table: a tensor of the checkpoint, or one per expert, and what becomes of it.
+
+    {} in the names stands for the number of the block, {expert} in `source` for an expert's: all of them
+    are stacked. Rules with the same `name` are alternatives: a checkpoint follows one of them.
+    """
 
     source: str
     name: str
     shape: tuple[str, ...]
-    """Names of sizes, rows first."""
+    """Names of sizes, rows first, of each tensor in the checkpoint."""
+    transform: Transform = AsIs()  # noqa: RUF009 - frozen, and nothing in it
     optional: bool = False
     may_have_bias: bool = False
     """For a name that ends in ".weight": a ".bias" beside it, as long as the weight has rows, is kept."""
-    rope_heads: str | None = None
-    """The size that counts the heads whose rows are to be brought into ggml's order."""
+    layers: str = EVERY_LAYER
+    """Of which blocks."""
+    experts: str = "experts"
+    """The size that counts the experts."""
+    value_map: str | None = None
 
-    def bias(self) -> TensorRule:
-        return replace(
-            self,
-            source=_bias_name(self.source),
-            name=_bias_name(self.name),
-            shape=self.shape[:1],
-            optional=True,
-            may_have_bias=False,
+    def with_bias(self) -> Iterator[TensorRule]:
+        yield self
+        if self.may_have_bias:
+            yield replace(
+                self,
+                source=_bias_name(self.source),
+                name=_bias_name(self.name),
+                shape=(*self.shape[:-2], self.shape[-2]),
+                transform=self.transform.for_bias(),
+                optional=True,
+                may_have_bias=False,
+            )
+
+
+def output_tensors(
+    tensors: Mapping[str, WeightTensor],
+    rules: Sequence[TensorRule],
+    sizes: Sizes,
+    layers: Layers,
+    *,
+    exact: bool = False,
+) -> tuple[OutputTensor, ...]:
+    """The converter's tensors, in its order: that of the last source of each.
+
+    `exact`: what BF16 would round is kept in single precision. PlanError that lists every fault: tensors
+    that no rule takes, tensors that are missing, shapes that are not what config.json says, types that
+    are not supported.
+    """
+    matching = _Matching(tensors, sizes, exact)
+    every_rule = [rule for given in rules for rule in given.with_bias()]
+    by_name = sorted(enumerate(every_rule), key=lambda item: (item[1].name, item[1].layers, item[0]))
+    for (_, which), group in groupby(by_name, key=lambda item: (item[1].name, item[1].layers)):
+        alternatives = [rule for _, rule in group]
+        for block in sorted(layers[which]) if BLOCK in alternatives[0].name else (None,):
+            matching.match(alternatives, block)
+    return matching.outputs(len(layers[EVERY_LAYER]))
+
+
+class _Matching:
+    """The rules that were matched so far, and what is wrong with them."""
+
+    def __init__(self, tensors: Mapping[str, WeightTensor], sizes: Sizes, exact: bool) -> None:
+        self._tensors = tensors
+        self._place = {name: place for place, name in enumerate(tensors)}
+        self._sizes = sizes
+        self._exact = exact
+        self._used: set[str] = set()
+        self._made: list[tuple[int, OutputTensor]] = []
+        self._missing: list[str] = []
+        self._faults = Faults()
+
+    def match(self, alternatives: Sequence[TensorRule], block: int | None) -> None:
+        """The one of the rules that the checkpoint follows for this block."""
+        for rule in alternatives:
+            names = self._source_names(rule, block)
+            found = [name for name in names if name in self._tensors]
+            if found:
+                self._missing += [name for name in names if name not in self._tensors]
+                if len(found) == len(names):
+                    self._make(rule, block, names)
+                self._used.update(found)
+                return
+        if not any(rule.optional for rule in alternatives):
+            self._missing += self._source_names(alternatives[0], block)
+
+    def outputs(self, block_count: int) -> tuple[OutputTensor, ...]:
+        if unknown := [name for name in self._tensors if name not in self._used]:
+            has = f"this architecture of {block_count} layers does not have"
+            self._faults.add(f"{len(unknown)} tensors that {has}: {listed(unknown)}")
+        if self._missing:
+            missing = sorted(self._missing)
+            self._faults.add(f"{len(missing)} tensors are missing: {listed(missing)}")
+        self._faults.raise_any()
+        return tuple(tensor for _, tensor in sorted(self._made, key=lambda made: made[0]))
+
+    def _source_names(self, rule: TensorRule, block: int | None) -> list[str]:
+        name = rule.source if block is None else rule.source.replace(BLOCK, str(block))
+        if EXPERT not in name:
+            return [name]
+        return [name.replace(EXPERT, str(expert)) for expert in range(self._sizes[rule.experts])]
+
+    def _make(self, rule: TensorRule, block: int | None, names: Sequence[str]) -> None:
+        sources = [self._tensors[name] for name in names]
+        wanted = tuple(self._sizes[size] for size in rule.shape)
+        faults = [fault for source in sources if (fault := _fault(source, wanted)) is not None]
+        for fault in faults:
+            self._faults.add(fault)
+        if faults:
+            return
+        placed = rule.transform.place(sources, self._sizes)
+        kind = converted_type(rule.name, len(placed.shape))
+        given = {source.dtype for source in placed.sources}
+        if kind == "BF16" and len(given) == 1 and not given <= {"BF16", "F16", "F32"}:
+            (kind,) = given  # re-packed without a loss
+        elif kind == "BF16" and self._exact and given != {"BF16"}:
+            kind = "F32"
+        output = OutputTensor(
+            name=rule.name if block is None else rule.name.replace(BLOCK, str(block)),
+            shape=placed.shape,
+            converted_type=kind,
+            sources=placed.sources,
+            row_map=placed.row_map,
+            value_map=rule.value_map,
         )
+        self._made.append((max(self._place[name] for name in names), output))
 
 
 def _bias_name(weight: str) -> str:
     return weight.removesuffix(".weight") + ".bias"
 
 
-def output_tensors(
-    tensors: Mapping[str, SourceTensor],
-    rules: Sequence[TensorRule],
-    sizes: Mapping[str, int],
-    block_count: int,
-) -> tuple[OutputTensor, ...]:
-    """The converter's tensors, in its order: that of `tensors`.
-
-    PlanError that lists every fault: tensors that no rule takes, tensors that are missing, shapes that
-    are not what config.json says, dtypes that are not supported.
-    """
-    by_source = {rule.source: rule for rule in (*rules, *(r.bias() for r in rules if r.may_have_bias))}
-    faults = Faults()
-    outputs, unknown = [], []
-    for source in tensors.values():
-        if source.name.endswith(DROPPED_SUFFIXES):
-            continue
-        pattern, block = _pattern_of(source.name)
-        rule = by_source.get(pattern)
-        if rule is None or (block is not None and block >= block_count):
-            unknown.append(source.name)
-            continue
-        if (fault := _fault(source, rule, sizes)) is not None:
-            faults.add(fault)
-            continue
-        outputs.append(_output(source, rule, sizes, block))
-    if unknown:
-        faults.add(
-            f"{len(unknown)} tensors that this architecture of {block_count} layers does not have: {listed(unknown)}"
-        )
-    missing = [name for name in _required(by_source.values(), block_count) if name not in tensors]
-    if missing:
-        faults.add(f"{len(missing)} tensors are missing: {listed(missing)}")
-    faults.raise_any()
-    return tuple(outputs)
-
-
-def _pattern_of(name: str) -> tuple[str, int | None]:
-    """The name with {} for its first number, and that number."""
-    parts = name.split(".")
-    for index, part in enumerate(parts):
-        if part.isascii() and part.isdecimal():
-            # "01" is no name that a checkpoint uses, and would stand for the same block as "1".
-            if len(part) > 9 or str(int(part)) != part:
-                break
-            return ".".join((*parts[:index], _BLOCK, *parts[index + 1 :])), int(part)
-    return name, None
-
-
-def _required(rules: Iterable[TensorRule], block_count: int) -> list[str]:
-    names: list[str] = []
-    for rule in rules:
-        if rule.optional:
-            continue
-        if _BLOCK in rule.source:
-            names.extend(rule.source.replace(_BLOCK, str(block)) for block in range(block_count))
-        else:
-            names.append(rule.source)
-    return names
-
-
-def _fault(source: SourceTensor, rule: TensorRule, sizes: Mapping[str, int]) -> str | None:
-    wanted = tuple(sizes[size] for size in rule.shape)
+def _fault(source: WeightTensor, wanted: tuple[int, ...]) -> str | None:
     if source.shape != wanted:
         return f"tensor {source.name} has the shape {list(source.shape)}, but config.json says {list(wanted)}"
-    if source.dtype not in SOURCE_DTYPES:
-        return f"tensor {source.name} is stored as {source.dtype}; supported are {', '.join(SOURCE_DTYPES)}"
+    if source.source is None:
+        return f"tensor {source.name} is stored as {source.dtype}; supported are BF16, F16, F32"
     return None
-
-
-def _output(source: SourceTensor, rule: TensorRule, sizes: Mapping[str, int], block: int | None) -> OutputTensor:
-    rows, columns = source.shape if len(source.shape) == 2 else (1, source.shape[0])
-    row_map: RowMap | None = None
-    if rule.rope_heads is not None:
-        head_rows = source.shape[0] // sizes[rule.rope_heads]
-        if len(source.shape) == 2:
-            row_map = RopePermutation(head_rows)
-        else:
-            rows, columns = columns, 1
-            row_map = RopePermutation(head_rows, pieces=rows)
-    return OutputTensor(
-        name=rule.name if block is None else rule.name.replace(_BLOCK, str(block)),
-        shape=source.shape,
-        converted_type=converted_type(rule.name, len(source.shape)),
-        sources=(StoredRows(source.name, source.file, source.offset, source.dtype, rows, columns),),
-        row_map=row_map,
-    )

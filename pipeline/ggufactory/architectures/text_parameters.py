@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ggufactory.architectures.configuration import Config, first_of
-from ggufactory.architectures.key_values import KeyValues
+from ggufactory.architectures.configuration import first_of
+from ggufactory.architectures.parameters import Parameters
 from ggufactory.architectures.rope import full_attention
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
-
-MOSTLY_BF16 = 32
-"""llama.cpp's file type of the converter's output."""
 
 _Keys = tuple[tuple[str, tuple[str, ...]], ...]
 """A key, and the names in config.json of which the first that is there gives its value."""
@@ -58,7 +55,7 @@ _GATING_NAMES = (
     "moe_router_activation_func",
     "expert_selection_fn",
 )
-_GATING_NUMBERS = {"softmax": 1, "sigmoid": 2, "sqrtsoftplus": 4}
+GATING_NUMBERS = {"softmax": 1, "sigmoid": 2, "sqrtsoftplus": 4}
 _LONGROPE = ("su", "longrope")
 _SCALED_BY_FACTOR = ("linear", "yarn")
 _WITHOUT_KEYS = (None, "default", "dynamic", "llama3")
@@ -71,60 +68,62 @@ _YARN_FACTORS: _Keys = (
 )
 
 
-def add_text_parameters(
-    out: KeyValues, architecture: str, config: Config, rope: dict[str, Any], block_count: int
-) -> None:
-    """`config` as `resolve_config` gives it, `rope` as `rope_parameters` does."""
-    out.uint32(f"{architecture}.block_count", block_count)
-    _add_first(out.uint32, architecture, config, _SIZES)
-    if config.get("is_causal") is False:
-        out.boolean(f"{architecture}.attention.causal", False)
-    _add_rope(out, architecture, rope)
-    _add_first(out.float32, architecture, config, _EPSILONS)
-    _add_first(out.uint32, architecture, config, _EXPERTS)
-    if (gating := first_of(config, *_GATING_NAMES)) is not None:
-        if gating not in _GATING_NUMBERS:
+def add_text_parameters(p: Parameters) -> None:
+    """What every text model has, in the converter's order."""
+    p.uint32("block_count", p.block_count)
+    _add_first(p, p.uint32, _SIZES)
+    if p.config.get("is_causal") is False:
+        p.boolean("attention.causal", False)
+    _add_rope(p)
+    _add_first(p, p.float32, _EPSILONS)
+    _add_first(p, p.uint32, _EXPERTS)
+    if (gating := p.first(*_GATING_NAMES)) is not None:
+        if gating not in GATING_NUMBERS:
             raise InputError(f"config.json: unknown gating function of experts {clip(gating)}")
-        out.uint32(f"{architecture}.expert_gating_func", _GATING_NUMBERS[gating])
-    if (head_dim := config.get("head_dim")) is not None:
-        out.uint32(f"{architecture}.attention.key_length", head_dim)
-        out.uint32(f"{architecture}.attention.value_length", head_dim)
-    out.uint32("general.file_type", MOSTLY_BF16)
+        p.uint32("expert_gating_func", GATING_NUMBERS[gating])
+    if (head_dim := p.config.get("head_dim")) is not None:
+        p.uint32("attention.key_length", head_dim)
+        p.uint32("attention.value_length", head_dim)
+    p.out.uint32("general.file_type", p.file_type)
 
 
-def _add_rope(out: KeyValues, architecture: str, rope: dict[str, Any]) -> None:
+def _add_rope(p: Parameters) -> None:
+    rope = p.rope
     full = full_attention(rope)
-    _add_rope_scaling(out, f"{architecture}.rope.scaling", full)
+    add_rope_scaling(p, full)
     if "mrope_section" in rope:
         sections = rope["mrope_section"]
         if not isinstance(sections, list):
             raise InputError(f"config.json: mrope_section is {clip(sections)}, wanted an array")
-        out.int32s(f"{architecture}.rope.dimension_sections", (sections + [0] * 4)[:4])
+        p.uint32("rope.dimension_sections", (sections + [0] * 4)[:4])
     if (theta := full.get("rope_theta")) is not None:
-        out.float32(f"{architecture}.rope.freq_base", theta)
+        p.float32("rope.freq_base", theta)
     sliding = rope.get("sliding_attention")
     if isinstance(sliding, dict) and (theta := sliding.get("rope_theta")) is not None:
-        out.float32(f"{architecture}.rope.freq_base_swa", theta)
+        p.float32("rope.freq_base_swa", theta)
 
 
-def _add_rope_scaling(out: KeyValues, prefix: str, rope: dict[str, Any]) -> None:
+def add_rope_scaling(p: Parameters, rope: dict[str, Any]) -> None:
+    """`rope`: of the layers that attend to everything."""
     kind = rope.get("rope_type")
     if kind in _LONGROPE:
-        out.text(f"{prefix}.type", "longrope")
+        p.text("rope.scaling.type", "longrope")
     elif kind in _SCALED_BY_FACTOR:
-        out.text(f"{prefix}.type", kind)
-        out.float32(f"{prefix}.factor", rope.get("factor"))
+        if rope.get("factor") is None:
+            return
+        p.text("rope.scaling.type", kind)
+        p.float32("rope.scaling.factor", rope["factor"])
         if kind == "yarn":
-            out.uint32(f"{prefix}.original_context_length", rope.get("original_max_position_embeddings"))
+            p.uint32("rope.scaling.original_context_length", rope.get("original_max_position_embeddings"))
             for name, sources in _YARN_FACTORS:
                 if (value := first_of(rope, *sources)) is not None:
-                    out.float32(f"{prefix}.{name}", value)
+                    p.float32(f"rope.scaling.{name}", value)
     elif kind not in _WITHOUT_KEYS:
         known = ", ".join(sorted({*_LONGROPE, *_SCALED_BY_FACTOR, *filter(None, _WITHOUT_KEYS)}))
         raise InputError(f"config.json: rope type {clip(kind)} is not known; known: {known}")
 
 
-def _add_first(add: Callable[[str, object], None], architecture: str, config: Config, keys: _Keys) -> None:
+def _add_first(p: Parameters, add: Callable[[str, object], None], keys: _Keys) -> None:
     for key, names in keys:
-        if (value := first_of(config, *names)) is not None:
-            add(f"{architecture}.{key}", value)
+        if (value := p.first(*names)) is not None:
+            add(key, value)

@@ -100,9 +100,19 @@ class StoredRows:
         assert first + rows <= self.rows
         return replace(self, offset=self.offset + first * self.row_bytes, rows=rows)
 
+    def reshaped(self, columns: int) -> StoredRows:
+        """The same numbers in rows of `columns`."""
+        rows, rest = divmod(self.rows * self.columns, columns)
+        assert not rest
+        return replace(self, rows=rows, columns=columns)
+
     def single_column(self) -> StoredRows:
-        """The same numbers as rows of one: so that vectors can be cut and reordered like matrices."""
-        return replace(self, rows=self.rows * self.columns, columns=1)
+        """So that vectors can be reordered like the rows of matrices."""
+        return self.reshaped(1)
+
+    def run(self, first: int, count: int) -> StoredRows:
+        """Numbers [first, first + count) of all, as one row."""
+        return self.single_column().part(first, count).reshaped(count)
 
     def read_rows(self, start: int, stop: int, out: Bytes, read: ReadRange) -> None:
         assert 0 <= start < stop <= self.rows

@@ -48,7 +48,7 @@ def _missing_parts(plan: Plan, progress: Progress, index: int) -> Iterator[PartW
 
 def _piece_work(plan: Plan, piece: Piece) -> PieceWork:
     tensor = plan.tensors[piece.tensor]
-    skipped, sources = _sources_of(tensor, piece.start, piece.stop)
+    skipped, sources = sources_of(tensor, piece.start, piece.stop)
     return PieceWork(
         tensor=tensor.name,
         columns=tensor.columns,
@@ -65,7 +65,7 @@ def _piece_work(plan: Plan, piece: Piece) -> PieceWork:
     )
 
 
-def _sources_of(tensor: OutputTensor, start: int, stop: int) -> tuple[int, tuple[SourceRows, ...]]:
+def sources_of(tensor: OutputTensor, start: int, stop: int) -> tuple[int, tuple[SourceRows, ...]]:
     """Those that output rows [start, stop) come from, and how many rows lie before them.
 
     A stack of experts has hundreds of sources, and a descriptor should hold its own.
