@@ -27,7 +27,7 @@ def expected(name: str) -> dict[str, Any]:
 
 
 def metadata_rows(model: Model) -> list[tuple[str, list[Any]]]:
-    return [(kv.key, _row(kv)) for kv in model.metadata]
+    return [(kv.key, key_value_row(kv)) for kv in model.metadata]
 
 
 def tensor_rows(model: Model, folder: Path) -> list[list[Any]]:
@@ -66,7 +66,7 @@ def _to_bf16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
 
 
-def _row(kv: KeyValue) -> list[Any]:
+def key_value_row(kv: KeyValue) -> list[Any]:
     if kv.type is ValueType.ARRAY:
         assert kv.item_type is not None
         assert isinstance(kv.value, tuple)
