@@ -9,13 +9,12 @@ import re
 
 from ggufactory.architectures.tokenizer.fast_tokenizer import load_fast_tokenizer
 from ggufactory.architectures.tokenizer.files import TokenizerFiles, object_at
+from ggufactory.architectures.tokenizer.pre_tokenizer_names import refuse_name
 from ggufactory.architectures.tokenizer.vocabulary import MAX_TOKENS, TokenType, Vocabulary
 from ggufactory.errors import InputError
 
 SCORE = -1000.0
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-_LLAMA_NAMES = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
-"""What transformers' LlamaTokenizer calls its special tokens where no file does."""
 
 
 def is_byte_fallback_bpe(files: TokenizerFiles) -> bool:
@@ -28,7 +27,8 @@ def is_byte_fallback_bpe(files: TokenizerFiles) -> bool:
 
 def byte_fallback_vocabulary(files: TokenizerFiles) -> Vocabulary:
     """InputError where ids are missing."""
-    fast = load_fast_tokenizer(files, _LLAMA_NAMES if _is_llama_class(files) else None)
+    refuse_name(files.pre, "byte-fallback BPE")
+    fast = load_fast_tokenizer(files)
     text_by_id = {number: text for text, number in fast.ids.items()}
     special = {fast.ids[text] for text in fast.special if text in fast.ids}
     added = sorted(number for number in fast.added if number >= fast.base_size)
@@ -50,9 +50,3 @@ def byte_fallback_vocabulary(files: TokenizerFiles) -> Vocabulary:
         vocabulary.types.append(TokenType.CONTROL if number in special else TokenType.USER_DEFINED)
     vocabulary.scores = [SCORE] * len(vocabulary.tokens)
     return vocabulary
-
-
-def _is_llama_class(files: TokenizerFiles) -> bool:
-    """Whether AutoTokenizer takes LlamaTokenizer, and not its general class."""
-    name = files.tokenizer_config.get("tokenizer_class") or files.config.get("tokenizer_class")
-    return files.config.get("model_type") == "llama" and name in ("LlamaTokenizer", "LlamaTokenizerFast")
