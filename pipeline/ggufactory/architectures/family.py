@@ -96,7 +96,7 @@ class Family:
             self.add_parameters(Parameters(out, self.architecture, config, _file_type(tensors)))
         out.uint32("general.quantization_version", QUANTIZATION_VERSION)
         with faults.gathered():
-            self.add_vocabulary(out, TokenizerFiles.of(checkpoint), config)
+            self.add_vocabulary(out, TokenizerFiles.of(checkpoint, options.pre_tokenizer), config)
         faults.raise_any()
         return Model(self.architecture, out.entries(), tensors)
 
