@@ -30,7 +30,7 @@ def expected(name: str) -> dict[str, Any]:
 
 
 def metadata_rows(model: Model) -> list[tuple[str, list[Any]]]:
-    return [(kv.key, _row(kv)) for kv in model.metadata]
+    return [(kv.key, key_value_row(kv)) for kv in model.metadata]
 
 
 def tensor_rows(model: Model, folder: Path) -> list[list[Any]]:
@@ -69,7 +69,7 @@ def read_rows(tensor: OutputTensor, folder: Path, start: int, stop: int) -> tupl
     return reader.held[0], fetched
 
 
-def _row(kv: KeyValue) -> list[Any]:
+def key_value_row(kv: KeyValue) -> list[Any]:
     if kv.type is ValueType.ARRAY:
         assert kv.item_type is not None
         assert isinstance(kv.value, tuple)

@@ -55,6 +55,9 @@ class KeyValues:
     def int32s(self, key: str, values: Sequence[object]) -> None:
         self._set_array(key, ValueType.INT32, tuple(_integer(key, v, ValueType.INT32) for v in values))
 
+    def uint8s(self, key: str, values: bytes) -> None:
+        self._set_array(key, ValueType.UINT8, tuple(values))
+
     def float32s(self, key: str, values: Sequence[object]) -> None:
         self._set_array(key, ValueType.FLOAT32, tuple(_float32(key, v) for v in values))
 

@@ -9,6 +9,7 @@ import re
 
 from ggufactory.architectures.tokenizer.fast_tokenizer import load_fast_tokenizer
 from ggufactory.architectures.tokenizer.files import TokenizerFiles, object_at
+from ggufactory.architectures.tokenizer.pre_tokenizer_names import refuse_name
 from ggufactory.architectures.tokenizer.vocabulary import MAX_TOKENS, TokenType, Vocabulary
 from ggufactory.errors import InputError
 
@@ -28,6 +29,7 @@ def is_byte_fallback_bpe(files: TokenizerFiles) -> bool:
 
 def byte_fallback_vocabulary(files: TokenizerFiles) -> Vocabulary:
     """InputError where ids are missing."""
+    refuse_name(files.pre, "byte-fallback BPE")
     fast = load_fast_tokenizer(files, _LLAMA_NAMES if _is_llama_class(files) else None)
     text_by_id = {number: text for text, number in fast.ids.items()}
     special = {fast.ids[text] for text in fast.special if text in fast.ids}

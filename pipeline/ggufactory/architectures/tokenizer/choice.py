@@ -1,4 +1,4 @@
-"""Which kind of vocabulary a checkpoint of the Llama family has."""
+"""Which kind of vocabulary a checkpoint has, where its family leaves that open."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from ggufactory.architectures.tokenizer.byte_fallback_bpe import (
     is_byte_fallback_bpe,
 )
 from ggufactory.architectures.tokenizer.byte_level_bpe import byte_level_vocabulary
+from ggufactory.architectures.tokenizer.fast_tokenizer import load_fast_tokenizer
 from ggufactory.architectures.tokenizer.files import TokenizerFiles
 from ggufactory.architectures.tokenizer.sentencepiece_model import MODEL_FILE, sentencepiece_vocabulary
 from ggufactory.architectures.tokenizer.special_tokens import add_special_tokens
-from ggufactory.architectures.tokenizer.vocabulary import add_vocabulary
+from ggufactory.architectures.tokenizer.vocabulary import Vocabulary, add_vocabulary
 from ggufactory.errors import InputError
 
 
@@ -29,13 +30,20 @@ def add_first_vocabulary(out: KeyValues, files: TokenizerFiles, config: dict[str
             fix="Give the Hugging Face version of the model, which has a tokenizer.json",
         )
     if MODEL_FILE in names:
-        vocabulary = sentencepiece_vocabulary(files, config)
+        add_limited(out, files, sentencepiece_vocabulary(files, config))
+    elif files.tokenizer is None:
+        raise InputError(
+            f"checkpoint {files.checkpoint.name} has neither {MODEL_FILE} nor tokenizer.json",
+            fix="Copy the tokenizer's files into its folder",
+        )
     elif is_byte_fallback_bpe(files):
-        vocabulary = byte_fallback_vocabulary(files)
+        add_limited(out, files, byte_fallback_vocabulary(files))
     else:
-        vocabulary = byte_level_vocabulary(files, config)
-        add_vocabulary(out, vocabulary)
+        add_vocabulary(out, byte_level_vocabulary(files, config, load_fast_tokenizer(files)))
         add_special_tokens(out, files)
-        return
+
+
+def add_limited(out: KeyValues, files: TokenizerFiles, vocabulary: Vocabulary) -> None:
+    """A vocabulary, and those of its special tokens whose ids it has."""
     add_vocabulary(out, vocabulary)
     add_special_tokens(out, files, tokens=len(vocabulary.tokens))

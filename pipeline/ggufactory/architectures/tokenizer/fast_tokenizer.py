@@ -17,6 +17,7 @@ from tokenizers import AddedToken, Tokenizer
 from ggufactory.architectures.tokenizer.files import (
     JsonObject,
     TokenizerFiles,
+    added_tokens_decoder,
     object_at,
     objects_at,
     token_id,
@@ -50,12 +51,17 @@ class FastTokenizer:
 
 
 def load_fast_tokenizer(files: TokenizerFiles, class_names: Mapping[str, str] | None = None) -> FastTokenizer:
-    """`class_names`: for a class of tokenizers that takes nothing but the merges from tokenizer.json, the
+    """`class_names`: for a class of tokenizers that takes nothing but the model from tokenizer.json, the
     special tokens that it names where no file does.
 
-    InputError where tokenizer.json cannot be loaded, or an added token makes no sense.
+    InputError where there is no tokenizer.json, it cannot be loaded, or an added token makes no sense.
     """
-    tokenizer = _load(files, merges_only=class_names is not None)
+    if files.tokenizer is None:
+        raise InputError(
+            f"checkpoint {files.checkpoint.name} has no tokenizer.json",
+            fix="Copy the tokenizer's files into its folder",
+        )
+    tokenizer = _load(files, model_only=class_names is not None)
     standard, own, unnamed = _special_tokens(files, class_names or {})
     named = [*standard, *own]
     tokens = _configured_tokens(files, {*standard, *unnamed})
@@ -76,12 +82,12 @@ def load_fast_tokenizer(files: TokenizerFiles, class_names: Mapping[str, str] | 
     )
 
 
-def _load(files: TokenizerFiles, *, merges_only: bool) -> Tokenizer:
+def _load(files: TokenizerFiles, *, model_only: bool) -> Tokenizer:
     model = object_at(files.tokenizer or {}, "model", "tokenizer.json")
-    if model.get("continuing_subword_prefix"):
+    if model.get("type") != "WordPiece" and model.get("continuing_subword_prefix"):
         # Neither llama.cpp's merges nor, where it is longer than a token, the tokenizers library can have one.
         raise InputError("tokenizer.json: tokens with a continuing_subword_prefix are not supported")
-    if merges_only:
+    if model_only:
         stored: JsonObject = {"version": "1.0", "added_tokens": [], "model": model}
         tokenizer = guarded(lambda: Tokenizer.from_str(json.dumps(stored)))
     else:
@@ -109,12 +115,9 @@ def _configured_tokens(files: TokenizerFiles, special: set[str]) -> list[AddedTo
     """The tokens of tokenizer_config.json's `added_tokens_decoder`, by id: they replace what tokenizer.json
     says about the same texts. In old checkpoints, those of added_tokens.json and tokenizer.json."""
     found: dict[int, AddedToken] = {}
-    where = "tokenizer_config.json, added_tokens_decoder"
     if "added_tokens_decoder" in files.tokenizer_config:
-        decoder = object_at(files.tokenizer_config, "added_tokens_decoder", "tokenizer_config.json")
-        for key in decoder:
-            number = token_id(int(key) if key.isascii() and key.isdecimal() and len(key) < 11 else key, where)
-            found[number] = _added_token(object_at(decoder, key, where), where)
+        for number, entry in added_tokens_decoder(files):
+            found[number] = _added_token(entry, "tokenizer_config.json, added_tokens_decoder")
     else:
         for text, value in files.added_tokens.items():
             number = token_id(value, f"added_tokens.json, {clip(text)}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ggufactory.architectures.tokenizer.pre_tokenizer_names import check_name
 from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
@@ -25,10 +26,14 @@ class TokenizerFiles:
     tokenizer_config: JsonObject
     added_tokens: JsonObject
     special_tokens_map: JsonObject
+    pre: str | None = None
+    """llama.cpp's name of the pre-tokenizer, where the user gives it."""
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint) -> TokenizerFiles:
-        """InputError where one of them is no JSON object."""
+    def of(cls, checkpoint: Checkpoint, pre: str | None = None) -> TokenizerFiles:
+        """InputError where one of them is no JSON object, or llama.cpp knows no pre-tokenizer called `pre`."""
+        if pre is not None:
+            check_name(pre)
         return cls(
             checkpoint,
             config=checkpoint.read_json("config.json") or {},
@@ -36,6 +41,7 @@ class TokenizerFiles:
             tokenizer_config=checkpoint.read_json("tokenizer_config.json") or {},
             added_tokens=checkpoint.read_json("added_tokens.json") or {},
             special_tokens_map=checkpoint.read_json("special_tokens_map.json") or {},
+            pre=pre,
         )
 
 
@@ -64,3 +70,27 @@ def token_id(value: object, where: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
         raise InputError(f"{where}: {clip(value)} is no token id", fix="Correct it, or remove the entry")
     return value
+
+
+def added_tokens_decoder(files: TokenizerFiles) -> list[tuple[int, JsonObject]]:
+    """`added_tokens_decoder` of tokenizer_config.json: an id and what the token is, in the file's order.
+
+    InputError where an id is none, or the token has no text.
+    """
+    where = "tokenizer_config.json, added_tokens_decoder"
+    decoder = object_at(files.tokenizer_config, "added_tokens_decoder", "tokenizer_config.json")
+    found = []
+    for key in decoder:
+        number = token_id(int(key) if key.isascii() and key.isdecimal() and len(key) < 11 else key, where)
+        entry = object_at(decoder, key, where)
+        text_of(entry, f"{where}, token {number}")
+        found.append((number, entry))
+    return found
+
+
+def text_of(entry: JsonObject, where: str) -> str:
+    """The text of an added token. InputError where there is none."""
+    text = entry.get("content")
+    if not isinstance(text, str):
+        raise InputError(f"{where}: the content is {clip(text)}, wanted text")
+    return text

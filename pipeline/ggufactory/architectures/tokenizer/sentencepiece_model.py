@@ -9,7 +9,8 @@ from typing import Any
 
 from sentencepiece import SentencePieceProcessor
 
-from ggufactory.architectures.tokenizer.files import TokenizerFiles, object_at, token_id
+from ggufactory.architectures.tokenizer.files import TokenizerFiles, added_tokens_decoder, token_id
+from ggufactory.architectures.tokenizer.pre_tokenizer_names import refuse_name
 from ggufactory.architectures.tokenizer.vocabulary import TokenType, Vocabulary, looks_special, vocabulary_size
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
@@ -22,8 +23,53 @@ PADDING_SCORE = -10000.0
 
 def sentencepiece_vocabulary(files: TokenizerFiles, config: dict[str, Any]) -> Vocabulary:
     """InputError where tokenizer.model is no SentencePiece model, or an added token makes no sense."""
-    processor = _load(files)
+    vocabulary = model_vocabulary(files, config)
+    for number, entry in added_tokens_decoder(files):
+        text = entry["content"]
+        if number >= len(vocabulary.tokens):
+            continue
+        if entry.get("special") or looks_special(text):
+            vocabulary.types[number] = TokenType.CONTROL
+        else:
+            text = text.replace("▁", " ")
+            vocabulary.types[number] = TokenType.USER_DEFINED
+        vocabulary.scores[number] = ADDED_SCORE
+        vocabulary.tokens[number] = text
+    return vocabulary
+
+
+def model_vocabulary(files: TokenizerFiles, config: dict[str, Any]) -> Vocabulary:
+    """The tokens of tokenizer.model and added_tokens.json, padded to config.json's `vocab_size`."""
+    if MODEL_FILE not in files.checkpoint.files:
+        raise InputError(
+            f"checkpoint {files.checkpoint.name} has no {MODEL_FILE}",
+            fix="Copy the tokenizer's files into its folder",
+        )
+    refuse_name(files.pre, "SentencePiece")
+    processor = load_processor(files, MODEL_FILE)
     size = vocabulary_size(config, processor.vocab_size())
+    vocabulary = padded_pieces(processor, size, MODEL_FILE)
+    _add_tokens(vocabulary, files)
+    return vocabulary
+
+
+def load_processor(files: TokenizerFiles, name: str) -> SentencePieceProcessor:
+    """`name`: a file of the checkpoint. InputError where it is no SentencePiece model."""
+    data = files.checkpoint.read_file(name, limit=MAX_MODEL_BYTES)
+    assert data is not None, name
+    processor = SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(data)
+    except RuntimeError:
+        raise InputError(
+            f"{name} is not a SentencePiece model",
+            fix="Llama 3 keeps its own format under that name: remove it, and provide tokenizer.json",
+        ) from None
+    return processor
+
+
+def padded_pieces(processor: SentencePieceProcessor, size: int, name: str) -> Vocabulary:
+    """The first `size` pieces of a model, padded where it has fewer. `name`: the file's, for messages."""
     vocabulary = Vocabulary(
         "llama",
         "default",
@@ -35,26 +81,10 @@ def sentencepiece_vocabulary(files: TokenizerFiles, config: dict[str, Any]) -> V
         try:
             vocabulary.tokens[number] = processor.IdToPiece(number)
         except UnicodeDecodeError:
-            raise InputError(f"{MODEL_FILE}: token {number} is not UTF-8") from None
+            raise InputError(f"{name}: token {number} is not UTF-8") from None
         vocabulary.scores[number] = processor.GetScore(number)
         vocabulary.types[number] = _type(processor, number)
-    _add_tokens(vocabulary, files)
-    _add_configured_tokens(vocabulary, files)
     return vocabulary
-
-
-def _load(files: TokenizerFiles) -> SentencePieceProcessor:
-    data = files.checkpoint.read_file(MODEL_FILE, limit=MAX_MODEL_BYTES)
-    assert data is not None, MODEL_FILE
-    processor = SentencePieceProcessor()
-    try:
-        processor.LoadFromSerializedProto(data)
-    except RuntimeError:
-        raise InputError(
-            f"{MODEL_FILE} is not a SentencePiece model",
-            fix="Llama 3 keeps its own format under that name: remove it, and provide tokenizer.json",
-        ) from None
-    return processor
 
 
 def _type(processor: SentencePieceProcessor, number: int) -> TokenType:
@@ -77,24 +107,3 @@ def _add_tokens(vocabulary: Vocabulary, files: TokenizerFiles) -> None:
             vocabulary.tokens[number] = text
             vocabulary.scores[number] = ADDED_SCORE
             vocabulary.types[number] = TokenType.USER_DEFINED
-
-
-def _add_configured_tokens(vocabulary: Vocabulary, files: TokenizerFiles) -> None:
-    """`added_tokens_decoder` of tokenizer_config.json: id to what the token is."""
-    where = "tokenizer_config.json, added_tokens_decoder"
-    decoder = object_at(files.tokenizer_config, "added_tokens_decoder", "tokenizer_config.json")
-    for key in decoder:
-        number = token_id(int(key) if key.isascii() and key.isdecimal() and len(key) < 11 else key, where)
-        entry = object_at(decoder, key, where)
-        text = entry.get("content")
-        if not isinstance(text, str):
-            raise InputError(f"{where}: token {number} has the content {clip(text)}, wanted text")
-        if number >= len(vocabulary.tokens):
-            continue
-        if entry.get("special") or looks_special(text):
-            vocabulary.types[number] = TokenType.CONTROL
-        else:
-            text = text.replace("▁", " ")
-            vocabulary.types[number] = TokenType.USER_DEFINED
-        vocabulary.scores[number] = ADDED_SCORE
-        vocabulary.tokens[number] = text

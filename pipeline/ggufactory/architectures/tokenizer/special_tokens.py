@@ -39,11 +39,12 @@ def add_special_tokens(
     tokens: int | None = None,
     kinds: tuple[str, ...] = KINDS,
     defaults: Mapping[str, int] | None = None,
+    template: bool = True,
 ) -> None:
     """The ids of special tokens, what is added, the chat template, and what the normalizer does.
 
     `tokens`: the vocabulary's size where ids beyond it are to be left out. `defaults`: ids by kind where
-    no file has one.
+    no file has one. `template`: whether the chat template is written too.
     """
     special = SpecialTokens(files, kinds, tokens)
     for kind, number in (defaults or {}).items():
@@ -54,7 +55,8 @@ def add_special_tokens(
     for kind, added in special.adds.items():
         if kind in _ADD_KEYS:
             out.boolean(_ADD_KEYS[kind], added)
-    add_chat_template(out, files)
+    if template:
+        add_chat_template(out, files)
     for flag, value in special.normalizer.items():
         if value is not None:
             out.boolean(f"tokenizer.ggml.normalizer.{flag}", value)
@@ -80,8 +82,11 @@ class SpecialTokens:
             self.adds |= processor.adds
         if self._config:
             self._read_tokenizer_config(added)
+        text_config = object_at(files.config, "text_config", "config.json")
         for kind in self._kinds:
-            self.set_id(kind, files.config.get(f"{kind}_token_id"), "config.json")
+            name = f"{kind}_token_id"
+            found = files.config.get(name)
+            self.set_id(kind, text_config.get(name) if found is None else found, "config.json")
 
     def set_id(self, kind: str, value: object, where: str) -> None:
         """The first id of a kind counts. Lists and nulls are passed over, as in the reference."""
