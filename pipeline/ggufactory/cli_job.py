@@ -26,6 +26,7 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
     add("--keep-split", action="store_true", default=None, help="split files as the GGUF source is split")
     add("--span-size", metavar="SIZE", help="wished source bytes of a span, such as 64M (default: by the model)")
     add("--job", metavar="JOB.yaml", help="read these fields from a file; flags override it")
+    _add_conversion_flags(parser)
     _add_option_flags(parser)
 
 
@@ -35,6 +36,13 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     add("--ray-address", metavar="ADDR", help="join this Ray cluster ('auto': the one on this machine)")
     add("--workers", type=int, metavar="N", help="spans at once on an embedded Ray (default: one per core)")
     add("--device", choices=DEVICES, help="what quantizes (default: auto)")
+
+
+def _add_conversion_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("how a checkpoint is converted").add_argument
+    add("--exact-source", action="store_true", default=None, help="do not round FP8, F16 and F32 weights to BF16 first")
+    add("--pre", metavar="NAME", dest="pre_tokenizer", help="llama.cpp's name of an unknown pre-tokenizer")
+    add("--metadata", metavar="FILE", dest="metadata_file", help="JSON of general.* keys instead of the model card's")
 
 
 def _add_option_flags(parser: argparse.ArgumentParser) -> None:
@@ -51,10 +59,26 @@ def _add_option_flags(parser: argparse.ArgumentParser) -> None:
     add("--prune-layers", metavar="N,N…", help="leave these layers out")
 
 
+_AS_GIVEN = (
+    "source",
+    "to",
+    "name",
+    "ray_address",
+    "workers",
+    "device",
+    "keep_split",
+    "allow_requantize",
+    "exact_source",
+    "pre_tokenizer",
+    "metadata_file",
+)
+"""Flags that are fields of JobSpec as they are."""
+
+
 def job_spec(flags: argparse.Namespace) -> JobSpec:
     """The job file's fields, and over them the flags that were given."""
     asked: dict[str, Any] = load_job(flags.job) if flags.job else {}
-    for name in ("source", "to", "name", "ray_address", "workers", "device", "keep_split", "allow_requantize"):
+    for name in _AS_GIVEN:
         if getattr(flags, name, None) is not None:
             asked[name] = getattr(flags, name)
     if flags.ladder is not None:

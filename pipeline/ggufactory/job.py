@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import ggufactory_kernels as gk
-from ggufactory.architectures import describe
+from ggufactory.architectures import ConversionOptions, describe, read_metadata
 from ggufactory.assemble import uploads
 from ggufactory.calibrate.imatrix import read_importance_matrices
 from ggufactory.checkpoint import Checkpoint, GgufCheckpoint, open_source
@@ -68,7 +68,7 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
     if spec.device == "cuda":
         raise InputError("device cuda: this build has no CUDA kernels", fix="Use --device cpu or auto")
     checkpoint = open_source(spec.source)
-    model = describe(checkpoint)
+    model = describe(checkpoint, _conversion(spec))
     importance = read_importance_matrices(spec.imatrix) if spec.imatrix else None
     plan = planning.make(
         model,
@@ -89,6 +89,11 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
     if target:
         _check_apart(checkpoint, target, plan)
     return plan
+
+
+def _conversion(spec: JobSpec) -> ConversionOptions:
+    metadata = read_metadata(spec.metadata_file) if spec.metadata_file else {}
+    return ConversionOptions(spec.exact_source, spec.pre_tokenizer, metadata)
 
 
 def _keeps_split(spec: JobSpec, checkpoint: Checkpoint | GgufCheckpoint) -> bool:

@@ -171,4 +171,7 @@ _JOB_FIELDS: dict[str, Parser] = {
     "prune_layers": _numbers,
     "keep_split": _flag,
     "allow_requantize": _flag,
+    "exact_source": _flag,
+    "pre_tokenizer": _text,
+    "metadata_file": _text,
 }

@@ -41,6 +41,12 @@ class JobSpec:
     """As many files as the GGUF source has, with the same tensors in each."""
     allow_requantize: bool = False
     """Also from tensors that are already quantized."""
+    exact_source: bool = False
+    """From the source's own numbers, where the usual way rounds them to BF16 first."""
+    pre_tokenizer: str | None = None
+    """llama.cpp's name for how a byte-level tokenizer splits text; None: found from its definition."""
+    metadata_file: str | None = None
+    """A JSON file of `general.*` keys that describe the model."""
 
     def __post_init__(self) -> None:
         if not self.ladder:

@@ -91,7 +91,7 @@ class Family:
         out.text("general.architecture", self.architecture)
         with faults.gathered():
             weights = count_weights(tensors)
-            add_general(out, checkpoint, weights.total, weights.size_label())
+            add_general(out, checkpoint, weights.total, weights.size_label(), options.metadata)
         with faults.gathered():
             self.add_parameters(Parameters(out, self.architecture, config, _file_type(tensors)))
         out.uint32("general.quantization_version", QUANTIZATION_VERSION)

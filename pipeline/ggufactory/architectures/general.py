@@ -7,7 +7,7 @@ the folder by the heuristics of gguf-py, which this calls; order and types are t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from gguf.metadata import Metadata
 
 from ggufactory.architectures.key_values import KeyValues
 from ggufactory.checkpoint.checkpoint import Checkpoint
-from ggufactory.checkpoint.json_object import parse_json_object
+from ggufactory.checkpoint.json_object import clip, parse_json_object
 from ggufactory.errors import InputError
 
 MAX_CARD_BYTES = 16 << 20
@@ -62,6 +62,7 @@ _AFTER_LICENSE = (
     ("source.uuid", "source_uuid"),
     ("source.repo_url", "source_repo_url"),
 )
+_LISTS = ("base_models", "datasets", "tags", "languages")
 _RELATED_FIELDS = (
     "name",
     "author",
@@ -75,16 +76,23 @@ _RELATED_FIELDS = (
 )
 
 
-def add_general(out: KeyValues, checkpoint: Checkpoint, parameters: int, size_label: str) -> None:
+def add_general(
+    out: KeyValues,
+    checkpoint: Checkpoint,
+    parameters: int,
+    size_label: str,
+    overrides: Mapping[str, object],
+) -> None:
     """Everything from `general.type` to `general.languages`.
 
-    `parameters`: the model's weights; `size_label`: used where no name tells the size.
+    `parameters`: the model's weights; `size_label`: used where no name tells the size; `overrides`: by key.
     """
     found = _derive(checkpoint, parameters)
+    _override(found, overrides)
     if found.size_label is None and parameters > 0:
         found.size_label = size_label
     out.text("general.type", "model")
-    _add_sampling(out, _generation_config(checkpoint))
+    _add_sampling(out, _generation_config(checkpoint), overrides)
     for name in _BEFORE_LICENSE:
         _add_text(out, f"general.{name}", getattr(found, name))
     license_ = found.license
@@ -149,12 +157,26 @@ def _generation_config(checkpoint: Checkpoint) -> dict[str, Any]:
         return {}
 
 
-def _add_sampling(out: KeyValues, config: dict[str, Any]) -> None:
+def _override(found: Metadata, overrides: Mapping[str, object]) -> None:
+    """Source: `Metadata.load`, which takes a model's base models and datasets as arrays."""
+    known = {f"general.{key}": name for key, name in _AFTER_LICENSE}
+    known |= {f"general.{name}": name for name in (*_BEFORE_LICENSE, *_LISTS)}
+    sampling = {f"general.sampling.{name}" for name, _, _ in _SAMPLING_KEYS}
+    if unknown := overrides.keys() - known - sampling:
+        raise InputError(f"metadata: {', '.join(sorted(unknown))}: no such key; known: {', '.join(sorted(known))}")
+    for key in overrides.keys() & known:
+        if known[key] in _LISTS and not isinstance(overrides[key], list):
+            raise InputError(f"metadata: {key} is {clip(overrides[key])}, wanted an array")
+        setattr(found, known[key], overrides[key])
+
+
+def _add_sampling(out: KeyValues, config: dict[str, Any], overrides: Mapping[str, object]) -> None:
     for name, kind, sources in _SAMPLING_KEYS:
+        key = f"general.sampling.{name}"
         value = next((config[source] for source in sources if source in config), None)
+        value = overrides.get(key, value)
         if value is None:
             continue
-        key = f"general.sampling.{name}"
         if kind == "text":
             out.text(key, value)
         elif kind == "int32":

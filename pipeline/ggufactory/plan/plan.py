@@ -152,6 +152,7 @@ def make(
         spans = ((), *spans)
     pinned = {file: files[file] for file in sorted({file for t in tensors for s in t.sources for file in s.files})}
     inputs = [[i.name, i.size, i.etag] for i in pinned.values()]
+    converted = [t.converted_type for t in tensors]
     pruned = [KeyValue(f"{model.architecture}.block_count", ValueType.UINT32, block_count(tensors))]
     planned = []
     for number, draft in enumerate(drafts):
@@ -169,7 +170,7 @@ def make(
                     costs,
                     number,
                     partial(_header, metadata, tensors, draft.decisions),
-                    [inputs, list(prune_layers), weighed],
+                    [inputs, converted, list(prune_layers), weighed],
                     split,
                 ),
                 bits_per_weight=sum(c.rows * c.rung_rows[number] for c in costs)

@@ -1,21 +1,8 @@
-from __future__ import annotations
+"""Packed checkpoints: FP8, MXFP4, NVFP4, GPTQ, AWQ and compressed-tensors, decoded row by row as they are read.
 
-from math import prod
-from typing import Any
+`unpacked` finds the logical tensors behind those of the checkpoint. One file for each packing.
+"""
 
-from ggufactory.checkpoint.checkpoint import Checkpoint
-from ggufactory.checkpoint.rows import StoredRows
-from ggufactory.checkpoint.weight_tensor import WeightTensor
+from ggufactory.checkpoint.packing.unpacked import unpacked
 
-
-def unpacked(checkpoint: Checkpoint, config: dict[str, Any]) -> dict[str, WeightTensor]:
-    out = {}
-    for t in checkpoint.tensors.values():
-        columns = t.shape[-1] if t.shape else 1
-        source = (
-            StoredRows(t.name, t.file, t.offset, t.dtype, prod(t.shape[:-1]), columns)
-            if t.dtype in ("BF16", "F16", "F32")
-            else None
-        )
-        out[t.name] = WeightTensor(t.name, t.shape, t.dtype, source)
-    return out
+__all__ = ["unpacked"]
