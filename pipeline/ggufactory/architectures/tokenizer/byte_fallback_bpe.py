@@ -15,8 +15,6 @@ from ggufactory.errors import InputError
 
 SCORE = -1000.0
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-_LLAMA_NAMES = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
-"""What transformers' LlamaTokenizer calls its special tokens where no file does."""
 
 
 def is_byte_fallback_bpe(files: TokenizerFiles) -> bool:
@@ -30,7 +28,7 @@ def is_byte_fallback_bpe(files: TokenizerFiles) -> bool:
 def byte_fallback_vocabulary(files: TokenizerFiles) -> Vocabulary:
     """InputError where ids are missing."""
     refuse_name(files.pre, "byte-fallback BPE")
-    fast = load_fast_tokenizer(files, _LLAMA_NAMES if _is_llama_class(files) else None)
+    fast = load_fast_tokenizer(files)
     text_by_id = {number: text for text, number in fast.ids.items()}
     special = {fast.ids[text] for text in fast.special if text in fast.ids}
     added = sorted(number for number in fast.added if number >= fast.base_size)
@@ -52,9 +50,3 @@ def byte_fallback_vocabulary(files: TokenizerFiles) -> Vocabulary:
         vocabulary.types.append(TokenType.CONTROL if number in special else TokenType.USER_DEFINED)
     vocabulary.scores = [SCORE] * len(vocabulary.tokens)
     return vocabulary
-
-
-def _is_llama_class(files: TokenizerFiles) -> bool:
-    """Whether AutoTokenizer takes LlamaTokenizer, and not its general class."""
-    name = files.tokenizer_config.get("tokenizer_class") or files.config.get("tokenizer_class")
-    return files.config.get("model_type") == "llama" and name in ("LlamaTokenizer", "LlamaTokenizerFast")

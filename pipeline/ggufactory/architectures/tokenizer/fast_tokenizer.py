@@ -22,6 +22,7 @@ from ggufactory.architectures.tokenizer.files import (
     objects_at,
     token_id,
 )
+from ggufactory.architectures.tokenizer.tokenizer_class import class_special_tokens
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
 
@@ -50,18 +51,15 @@ class FastTokenizer:
         return guarded(lambda: self.tokenizer.decode(ids, skip_special_tokens=False))
 
 
-def load_fast_tokenizer(files: TokenizerFiles, class_names: Mapping[str, str] | None = None) -> FastTokenizer:
-    """`class_names`: for a class of tokenizers that takes nothing but the model from tokenizer.json, the
-    special tokens that it names where no file does.
-
-    InputError where there is no tokenizer.json, it cannot be loaded, or an added token makes no sense.
-    """
+def load_fast_tokenizer(files: TokenizerFiles) -> FastTokenizer:
+    """InputError where there is no tokenizer.json, it cannot be loaded, or an added token makes no sense."""
     if files.tokenizer is None:
         raise InputError(
             f"checkpoint {files.checkpoint.name} has no tokenizer.json",
             fix="Copy the tokenizer's files into its folder",
         )
-    tokenizer = _load(files, model_only=class_names is not None)
+    class_names = class_special_tokens(files)
+    tokenizer = _load(files, added_tokens=class_names is None)
     standard, own, unnamed = _special_tokens(files, class_names or {})
     named = [*standard, *own]
     tokens = _configured_tokens(files, {*standard, *unnamed})
@@ -82,18 +80,16 @@ def load_fast_tokenizer(files: TokenizerFiles, class_names: Mapping[str, str] | 
     )
 
 
-def _load(files: TokenizerFiles, *, model_only: bool) -> Tokenizer:
+def _load(files: TokenizerFiles, *, added_tokens: bool) -> Tokenizer:
+    """`added_tokens`: whether with those of tokenizer.json."""
     model = object_at(files.tokenizer or {}, "model", "tokenizer.json")
     if model.get("type") != "WordPiece" and model.get("continuing_subword_prefix"):
         # Neither llama.cpp's merges nor, where it is longer than a token, the tokenizers library can have one.
         raise InputError("tokenizer.json: tokens with a continuing_subword_prefix are not supported")
-    if model_only:
-        stored: JsonObject = {"version": "1.0", "added_tokens": [], "model": model}
-        tokenizer = guarded(lambda: Tokenizer.from_str(json.dumps(stored)))
-    else:
-        data = files.checkpoint.read_file("tokenizer.json")
-        assert data is not None, "tokenizer.json"
-        tokenizer = guarded(lambda: Tokenizer.from_str(data.decode()))
+    data = files.checkpoint.read_file("tokenizer.json")
+    assert data is not None, "tokenizer.json"
+    text = data.decode() if added_tokens else json.dumps({**(files.tokenizer or {}), "added_tokens": []})
+    tokenizer = guarded(lambda: Tokenizer.from_str(text))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

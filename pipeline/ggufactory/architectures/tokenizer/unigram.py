@@ -16,6 +16,7 @@ from ggufactory.architectures.tokenizer.files import JsonObject, TokenizerFiles,
 from ggufactory.architectures.tokenizer.pre_tokenizer_names import refuse_name
 from ggufactory.architectures.tokenizer.sentencepiece_fields import UNIGRAM, sentencepiece_fields
 from ggufactory.architectures.tokenizer.sentencepiece_model import PADDING_SCORE, load_processor, padded_pieces
+from ggufactory.architectures.tokenizer.tokenizer_class import class_name
 from ggufactory.architectures.tokenizer.vocabulary import TokenType, Vocabulary, vocabulary_size
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
@@ -28,18 +29,6 @@ _FIRST_TOKENS = {
     "<unk>": TokenType.UNKNOWN,
 }
 """transformers puts these in the place of the model's first three, and the rest one id later."""
-_XLM_ROBERTA = "XLMRobertaTokenizer"
-_XLM_ROBERTA_NAMES = {
-    "bos_token": "<s>",
-    "eos_token": "</s>",
-    "sep_token": "</s>",
-    "cls_token": "<s>",
-    "unk_token": "<unk>",
-    "pad_token": "<pad>",
-    "mask_token": "<mask>",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class UnigramVocabulary:
     """The tokens, and how text is normalized before it is split into them."""
@@ -88,12 +77,11 @@ def _from_tokenizer_json(files: TokenizerFiles, config: dict[str, Any]) -> Unigr
             f"checkpoint {files.checkpoint.name} has neither {MODEL_FILE} nor a tokenizer.json with a unigram model",
             fix="Copy the tokenizer's files into its folder",
         )
-    is_own_class = _class_name(files) == _XLM_ROBERTA
-    fast = load_fast_tokenizer(files, _XLM_ROBERTA_NAMES if is_own_class else None)
+    fast = load_fast_tokenizer(files)
     size = max(_size(config), fast.base_size)
     return UnigramVocabulary(
         _vocabulary(fast, files, model, size),
-        files.tokenizer_config.get("add_prefix_space", is_own_class),
+        files.tokenizer_config.get("add_prefix_space", class_name(files) == "XLMRobertaTokenizer"),
         files.tokenizer_config.get("clean_up_tokenization_spaces", False),
         _charsmap(object_at(tokenizer, "normalizer", "tokenizer.json")),
     )
@@ -144,14 +132,6 @@ def _charsmap(normalizer: JsonObject) -> bytes:
         return base64.b64decode(text)
     except (binascii.Error, ValueError) as error:
         raise InputError(f"tokenizer.json: the precompiled_charsmap is not base64: {error}") from None
-
-
-def _class_name(files: TokenizerFiles) -> str:
-    """The class that AutoTokenizer takes."""
-    name = files.tokenizer_config.get("tokenizer_class") or files.config.get("tokenizer_class")
-    if name is None and files.config.get("model_type") == "xlm-roberta":
-        return _XLM_ROBERTA
-    return str(name).removesuffix("Fast")
 
 
 def _size(config: dict[str, Any]) -> int:
