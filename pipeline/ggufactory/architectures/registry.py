@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ggufactory.architectures.family import Family
+from ggufactory.architectures.gemma import GEMMA, GEMMA2
 from ggufactory.architectures.llama import LLAMA
 from ggufactory.architectures.model import Model
 from ggufactory.architectures.options import USUAL, ConversionOptions
@@ -10,7 +11,11 @@ from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
 
-FAMILIES: tuple[Family, ...] = (LLAMA,)
+FAMILIES: tuple[Family, ...] = (
+    GEMMA,
+    GEMMA2,
+    LLAMA,
+)
 FAMILY_BY_CLASS = {name: family for family in FAMILIES for name in family.classes}
 
 
