@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ggufactory.architectures.family import Family
+from ggufactory.architectures.gemma import GEMMA, GEMMA2
 from ggufactory.architectures.llama import LLAMA
 from ggufactory.architectures.model import Model
 from ggufactory.architectures.options import USUAL, ConversionOptions
@@ -13,6 +14,8 @@ from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
 
 FAMILIES: tuple[Family, ...] = (
+    GEMMA,
+    GEMMA2,
     LLAMA,
     QWEN2,
     QWEN2_MOE,
