@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ggufactory.architectures.deepseek import DEEPSEEK
+from ggufactory.architectures.dots1 import DOTS1
 from ggufactory.architectures.family import Family
 from ggufactory.architectures.gemma import GEMMA, GEMMA2
 from ggufactory.architectures.llama import LLAMA
@@ -14,6 +16,8 @@ from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
 
 FAMILIES: tuple[Family, ...] = (
+    DEEPSEEK,
+    DOTS1,
     GEMMA,
     GEMMA2,
     LLAMA,
