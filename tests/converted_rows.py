@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggufactory.architectures.model import Model, OutputTensor
+from ggufactory.architectures.options import ConversionOptions
 from ggufactory.cluster.descriptor import PieceWork
 from ggufactory.cluster.span_reader import SpanReader
 from ggufactory.cluster.work import sources_of
@@ -22,11 +23,24 @@ from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.storage import open_store
 
 DATA = Path(__file__).parent / "data" / "architectures"
+TOLD = {
+    *("cohere", "cohere2", "dots1", "exaone4", "falcon", "gpt2", "granite", "granitemoe", "llama4_text"),
+    *("modernbert", "olmo2", "olmoe", "qwen2_moe", "roberta", "smollm3", "stablelm", "starcoder2"),
+}
+"""The converter was told the name of the family's published pre-tokenizer, and so are we: these
+vocabularies were made on the spot, and all of their tokenizer.json files split text as Llama 3's do."""
 
 
 def expected(name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((DATA / name / "expected.json").read_text(encoding="utf-8"))
     return found
+
+
+def conversion(name: str) -> ConversionOptions:
+    """How the recorded checkpoint was converted."""
+    if name not in TOLD:
+        return ConversionOptions()
+    return ConversionOptions(pre_tokenizer=expected(name)["kv"]["tokenizer.ggml.pre"][1])
 
 
 def metadata_rows(model: Model) -> list[tuple[str, list[Any]]]:

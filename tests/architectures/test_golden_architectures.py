@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from converted_rows import DATA, expected, metadata_rows, read_rows, tensor_rows
+from converted_rows import DATA, conversion, expected, metadata_rows, read_rows, tensor_rows
 from ggufactory.architectures.registry import describe
 from ggufactory.checkpoint import open_checkpoint
 from small_checkpoints import CHECKPOINTS, write_checkpoint
@@ -26,7 +26,7 @@ def folder(name: str, tmp_path: Path) -> Path:
 
 
 def test_metadata_is_the_converters(name: str, folder: Path) -> None:
-    rows = metadata_rows(describe(open_checkpoint(str(folder))))
+    rows = metadata_rows(describe(open_checkpoint(str(folder)), conversion(name)))
     want = list(expected(name)["kv"].items())
     assert [key for key, _ in rows] == [key for key, _ in want]
     for (key, got), (_, wanted) in zip(rows, want, strict=True):
@@ -35,12 +35,12 @@ def test_metadata_is_the_converters(name: str, folder: Path) -> None:
 
 def test_tensors_are_the_converters(name: str, folder: Path) -> None:
     """In any order: the plan sorts them as llama-quantize does."""
-    model = describe(open_checkpoint(str(folder)))
+    model = describe(open_checkpoint(str(folder)), conversion(name))
     assert sorted(tensor_rows(model, folder)) == sorted(expected(name)["tensors"])
 
 
 def test_any_rows_are_the_same_rows_of_the_whole(name: str, folder: Path) -> None:
-    model = describe(open_checkpoint(str(folder)))
+    model = describe(open_checkpoint(str(folder)), conversion(name))
     random = Random(name)
     for tensor in model.tensors:
         whole, _ = read_rows(tensor, folder, 0, tensor.rows)

@@ -110,3 +110,13 @@ def linear(
     return TensorRule(
         f"{LAYER}{source}.weight", f"blk.{{}}.{name}.weight", shape, transform, may_have_bias=bias, layers=layers
     )
+
+
+def with_biases(*rules: TensorRule) -> tuple[TensorRule, ...]:
+    """The rules, with biases kept wherever a checkpoint has them: for norms with a bias."""
+    return tuple(replace(rule, may_have_bias=True) for rule in rules)
+
+
+def changed(value_map: str, *rules: TensorRule) -> tuple[TensorRule, ...]:
+    """The rules, with the map of that name applied to every number."""
+    return tuple(replace(rule, value_map=value_map) for rule in rules)

@@ -39,6 +39,10 @@ def _same(config: Config) -> Config:
     return config
 
 
+def _as_settled(config: Config, checkpoint: Checkpoint) -> Config:
+    return config
+
+
 def _every_layer(config: Config) -> Layers:
     return {EVERY_LAYER: range(block_count(config))}
 
@@ -49,6 +53,10 @@ def _as_declared(rules: Rules, config: Config) -> Rules:
 
 def _nothing(config: Config) -> tuple[OutputTensor, ...]:
     return ()
+
+
+def _no_parameters(p: Parameters) -> None:
+    return
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,8 @@ class Family:
     add_vocabulary: Callable[[KeyValues, TokenizerFiles, Config], None]
     settle: Callable[[Config], Config] = _same
     """The resolved configuration with what the family means by it: renamed or missing hyperparameters."""
+    from_files: Callable[[Config, Checkpoint], Config] = _as_settled
+    """The settled configuration with what the family reads from files beside config.json."""
     layers: Callable[[Config], Layers] = _every_layer
     """The sets of blocks that the table names."""
     rename: Rename = text_name
@@ -74,6 +84,8 @@ class Family:
     """The table for one model: tied embeddings and the like."""
     computed: Callable[[Config], tuple[OutputTensor, ...]] = _nothing
     """Tensors that come from the configuration alone."""
+    add_early_parameters: Callable[[Parameters], None] = _no_parameters
+    """The keys that the converter writes while it makes the computed tensors: before all but the architecture."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Keys of config.json that, where they hold anything, mean a model that these rules would get wrong; why."""
 
@@ -81,7 +93,7 @@ class Family:
         """PlanError that lists everything that is wrong."""
         if refused := [(key, why) for key, why in self.refused.items() if raw.get(key)]:
             raise PlanError([f"config.json has {key} = {clip(raw[key])}: {why}" for key, why in refused])
-        config = self.settle(resolve_config(raw))
+        config = self.from_files(self.settle(resolve_config(raw)), checkpoint)
         block_count(config)
         faults = Faults()
         tensors: tuple[OutputTensor, ...] = ()
@@ -89,11 +101,14 @@ class Family:
             tensors = (*self.computed(config), *self._tensors(checkpoint, config, options))
         out = KeyValues()
         out.text("general.architecture", self.architecture)
+        parameters = Parameters(out, self.architecture, config, _file_type(tensors))
+        with faults.gathered():
+            self.add_early_parameters(parameters)
         with faults.gathered():
             weights = count_weights(tensors)
             add_general(out, checkpoint, weights.total, weights.size_label(), options.metadata)
         with faults.gathered():
-            self.add_parameters(Parameters(out, self.architecture, config, _file_type(tensors)))
+            self.add_parameters(parameters)
         out.uint32("general.quantization_version", QUANTIZATION_VERSION)
         with faults.gathered():
             self.add_vocabulary(out, TokenizerFiles.of(checkpoint, options.pre_tokenizer), config)

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from ggufactory.architectures.deepseek import DEEPSEEK
+from ggufactory.architectures.dots1 import DOTS1
 from ggufactory.architectures.family import Family
+from ggufactory.architectures.gemma import GEMMA, GEMMA2
 from ggufactory.architectures.llama import LLAMA
 from ggufactory.architectures.model import Model
 from ggufactory.architectures.options import USUAL, ConversionOptions
+from ggufactory.architectures.qwen import QWEN2, QWEN2_VL, QWEN3
+from ggufactory.architectures.qwen_moe import QWEN2_MOE, QWEN3_MOE
 from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
 
-FAMILIES: tuple[Family, ...] = (LLAMA,)
+FAMILIES: tuple[Family, ...] = (
+    DEEPSEEK,
+    DOTS1,
+    GEMMA,
+    GEMMA2,
+    LLAMA,
+    QWEN2,
+    QWEN2_MOE,
+    QWEN2_VL,
+    QWEN3,
+    QWEN3_MOE,
+)
 FAMILY_BY_CLASS = {name: family for family in FAMILIES for name in family.classes}
 
 

@@ -10,6 +10,7 @@ from ggufactory.architectures.converted_type import converted_type
 from ggufactory.architectures.faults import Faults, listed
 from ggufactory.architectures.model import OutputTensor
 from ggufactory.architectures.transforms import AsIs, Sizes, Transform
+from ggufactory.architectures.value_maps import in_precision
 from ggufactory.checkpoint.weight_tensor import WeightTensor
 
 BLOCK = "{}"
@@ -35,12 +36,14 @@ class TensorRule:
     transform: Transform = AsIs()  # noqa: RUF009 - frozen, and nothing in it
     optional: bool = False
     may_have_bias: bool = False
-    """For a name that ends in ".weight": a ".bias" beside it, as long as the weight has rows, is kept."""
+    """For a name that ends in ".weight": a ".bias" beside it, as long as the weight has rows, is kept; beside
+    a vector, as long as that."""
     layers: str = EVERY_LAYER
     """Of which blocks."""
     experts: str = "experts"
     """The size that counts the experts."""
     value_map: str | None = None
+    """What is done to each number of the weight: a name in `VALUE_MAPS`."""
 
     def with_bias(self) -> Iterator[TensorRule]:
         yield self
@@ -49,10 +52,11 @@ class TensorRule:
                 self,
                 source=_bias_name(self.source),
                 name=_bias_name(self.name),
-                shape=(*self.shape[:-2], self.shape[-2]),
+                shape=(*self.shape[:-2], self.shape[-2]) if len(self.shape) > 1 else self.shape,
                 transform=self.transform.for_bias(),
                 optional=True,
                 may_have_bias=False,
+                value_map=None,
             )
 
 
@@ -144,7 +148,7 @@ class _Matching:
             converted_type=kind,
             sources=placed.sources,
             row_map=placed.row_map,
-            value_map=rule.value_map,
+            value_map=rule.value_map and in_precision(rule.value_map, given),
         )
         self._made.append((max(self._place[name] for name in names), output))
 

@@ -1,8 +1,8 @@
-"""What conversions do to single numbers: in single precision, before they are rounded to their type."""
+"""What conversions do to single numbers, before they are rounded to the type of the output."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,12 @@ def _add_one(numbers: Numbers) -> None:
     np.add(numbers, np.float32(1), out=numbers)
 
 
+def _add_one_in_half(numbers: Numbers) -> None:
+    """The same for numbers in half precision, in which the converter then adds, too."""
+    np.add(numbers, np.float32(1), out=numbers)
+    numbers[:] = numbers.astype(np.float16)
+
+
 def _negative_exponential(numbers: Numbers) -> None:
     """State decay, stored as a logarithm. By PyTorch, as in the converter: other libraries round otherwise."""
     import torch
@@ -25,6 +31,14 @@ def _negative_exponential(numbers: Numbers) -> None:
 
 VALUE_MAPS: Mapping[str, Callable[[Numbers], None]] = {
     "add_one": _add_one,
+    "add_one_in_half": _add_one_in_half,
     "negative_exponential": _negative_exponential,
 }
 """By the name that tensors refer to. Each changes its argument in place."""
+
+
+def in_precision(name: str, dtypes: Collection[str]) -> str:
+    """The map as the converter applies it to numbers of these types: it leaves F16 as it is, and makes
+    everything else single precision first."""
+    half = f"{name}_in_half"
+    return half if set(dtypes) == {"F16"} and half in VALUE_MAPS else name

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
-from converted_rows import DATA, expected, key_value_row
+from converted_rows import DATA, TOLD, expected, key_value_row
 from ggufactory.architectures.key_values import KeyValues
 from ggufactory.architectures.tokenizer import vocabularies
 from ggufactory.architectures.tokenizer.files import TokenizerFiles
@@ -46,13 +46,6 @@ FUNCTION |= dict.fromkeys(
     "byte_level",
 )
 FUNCTION |= dict.fromkeys(("olmo2", "olmoe", "exaone4", "lfm2", "dots1", "stablelm", "llama4_text"), "byte_level")
-
-TOLD = {
-    *("cohere", "cohere2", "dots1", "exaone4", "falcon", "gpt2", "granite", "granitemoe", "llama4_text"),
-    *("modernbert", "olmo2", "olmoe", "qwen2_moe", "roberta", "smollm3", "stablelm", "starcoder2"),
-}
-"""The converter was told the name of the family's published pre-tokenizer, and so are we: these
-vocabularies were made on the spot, and all of their tokenizer.json files split text as Llama 3's do."""
 
 
 def resolved_config(folder: Path) -> dict[str, Any]:
