@@ -2,8 +2,9 @@
 which can only be read.
 
 A store is one prefix (a folder, `s3://bucket/prefix`, or a commit of a repository); names are relative
-to it and separated by "/". It reads byte ranges of objects that are pinned by their entity tag, and it writes objects that
-appear whole or not at all: small ones by `put`, large ones as numbered parts of an upload.
+to it and separated by "/". It reads byte ranges of objects that are pinned by their entity tag, and it
+writes objects that appear whole or not at all: small ones by `put`, large ones as numbered parts of an
+upload.
 """
 
 from __future__ import annotations
