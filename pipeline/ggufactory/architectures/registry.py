@@ -6,6 +6,7 @@ from ggufactory.architectures.deepseek import DEEPSEEK
 from ggufactory.architectures.dots1 import DOTS1
 from ggufactory.architectures.family import Family
 from ggufactory.architectures.gemma import GEMMA, GEMMA2
+from ggufactory.architectures.glm import GLM4, GLM4_MOE, GLM4_MOE_LITE
 from ggufactory.architectures.granite import GRANITE, GRANITE_MOE
 from ggufactory.architectures.llama import LLAMA
 from ggufactory.architectures.model import Model
@@ -22,6 +23,9 @@ FAMILIES: tuple[Family, ...] = (
     DOTS1,
     GEMMA,
     GEMMA2,
+    GLM4,
+    GLM4_MOE,
+    GLM4_MOE_LITE,
     GRANITE,
     GRANITE_MOE,
     LLAMA,
