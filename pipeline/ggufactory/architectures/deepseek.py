@@ -52,10 +52,9 @@ _LOW_RANK_QUERIES = (
 SELECTION_BIAS = TensorRule(
     LAYER + "mlp.gate.e_score_correction.bias", "blk.{}.exp_probs_b.bias", ("experts",), layers="sparse"
 )
-"""Added to the scores that experts are selected by."""
+"""Added to the scores that experts are selected by; new with DeepSeek V3."""
 EXPERTS = (
     linear("mlp.gate", "ffn_gate_inp", ("experts", "width"), layers="sparse", bias=False),
-    replace(SELECTION_BIAS, optional=True),
     *stacked_experts(layers="sparse"),
 )
 SHARED_EXPERTS = gated_mlp("mlp.shared_experts", name="ffn_{}_shexp", inner="shared_inner", layers="sparse")
@@ -94,7 +93,8 @@ def sizes(config: Config) -> Sizes:
 def adjust(rules: tuple[TensorRule, ...], config: Config) -> tuple[TensorRule, ...]:
     queries = _QUERIES if config.get("q_lora_rank") is None else _LOW_RANK_QUERIES
     shared = SHARED_EXPERTS if config.get("n_shared_experts") else ()
-    return without_tied_output((*rules, *queries, *EXPERTS, *shared), config)
+    experts = (*EXPERTS, replace(SELECTION_BIAS, optional=True))
+    return without_tied_output((*rules, *queries, *experts, *shared), config)
 
 
 def leading_dense_blocks(config: Config) -> int:

@@ -7,8 +7,11 @@ from ggufactory.architectures.deepseek import DEEPSEEK
 from ggufactory.architectures.dots1 import DOTS1
 from ggufactory.architectures.family import Family
 from ggufactory.architectures.gemma import GEMMA, GEMMA2
+from ggufactory.architectures.glm import GLM4, GLM4_MOE, GLM4_MOE_LITE
+from ggufactory.architectures.granite import GRANITE, GRANITE_MOE
 from ggufactory.architectures.llama import LLAMA
 from ggufactory.architectures.model import Model
+from ggufactory.architectures.olmo import OLMO2, OLMOE
 from ggufactory.architectures.options import USUAL, ConversionOptions
 from ggufactory.architectures.qwen import QWEN2, QWEN2_VL, QWEN3
 from ggufactory.architectures.qwen_moe import QWEN2_MOE, QWEN3_MOE
@@ -21,7 +24,14 @@ FAMILIES: tuple[Family, ...] = (
     DOTS1,
     GEMMA,
     GEMMA2,
+    GLM4,
+    GLM4_MOE,
+    GLM4_MOE_LITE,
+    GRANITE,
+    GRANITE_MOE,
     LLAMA,
+    OLMO2,
+    OLMOE,
     QWEN2,
     QWEN2_MOE,
     QWEN2_VL,
