@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from ggufactory.architectures.family import Family
 from ggufactory.architectures.gemma import GEMMA, GEMMA2
+from ggufactory.architectures.gemma3 import EMBEDDING_GEMMA, GEMMA3
 from ggufactory.architectures.llama import LLAMA
 from ggufactory.architectures.model import Model
 from ggufactory.architectures.options import USUAL, ConversionOptions
+from ggufactory.architectures.phi3 import PHI3
 from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
 
 FAMILIES: tuple[Family, ...] = (
+    EMBEDDING_GEMMA,
     GEMMA,
     GEMMA2,
+    GEMMA3,
     LLAMA,
+    PHI3,
 )
 FAMILY_BY_CLASS = {name: family for family in FAMILIES for name in family.classes}
 
