@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ggufactory.architectures.falcon import FALCON
 from ggufactory.architectures.family import Family
 from ggufactory.architectures.gemma import GEMMA, GEMMA2
 from ggufactory.architectures.gemma3 import EMBEDDING_GEMMA, GEMMA3
+from ggufactory.architectures.gpt2 import GPT2
 from ggufactory.architectures.llama import LLAMA
 from ggufactory.architectures.model import Model
 from ggufactory.architectures.options import USUAL, ConversionOptions
@@ -15,9 +17,11 @@ from ggufactory.errors import InputError
 
 FAMILIES: tuple[Family, ...] = (
     EMBEDDING_GEMMA,
+    FALCON,
     GEMMA,
     GEMMA2,
     GEMMA3,
+    GPT2,
     LLAMA,
     PHI3,
 )
