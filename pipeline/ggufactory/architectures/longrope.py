@@ -12,7 +12,7 @@ from typing import Any
 from ggufactory.architectures.configuration import Config, positive_integer
 from ggufactory.architectures.model import OutputTensor
 from ggufactory.architectures.parameters import Parameters
-from ggufactory.architectures.rope import rope_parameters
+from ggufactory.architectures.rope import rope_parameters, rotated_rows
 from ggufactory.architectures.sizes import MAX_HEAD_DIM
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
@@ -22,11 +22,9 @@ _NAMES = {"rope_factors_long.weight": "long_factor", "rope_factors_short.weight"
 
 def rotary_size(config: Config) -> int:
     """Rows of a head that are rotated. InputError unless it is a share of them."""
-    part = rope_parameters(config).get("partial_rotary_factor", 1.0)
-    if not isinstance(part, int | float) or isinstance(part, bool) or not 0 <= part <= 1:
-        raise InputError(f"config.json: partial_rotary_factor is {clip(part)}, wanted a number from 0 to 1")
+    rope = {"partial_rotary_factor": 1.0} | rope_parameters(config)
     width = positive_integer(config, "hidden_size", "n_embd")
-    return int(part * width) // positive_integer(config, "num_attention_heads", "n_head")
+    return rotated_rows(rope, width) // positive_integer(config, "num_attention_heads", "n_head")
 
 
 def longrope_factors(config: Config) -> tuple[OutputTensor, ...]:
