@@ -58,5 +58,8 @@ class Parameters:
         else:
             self.out.boolean(self._key(key), value)
 
+    def booleans(self, key: str, values: list[bool]) -> None:
+        self.out.booleans(self._key(key), values)
+
     def _key(self, key: str) -> str:
         return f"{self.architecture}.{key}"

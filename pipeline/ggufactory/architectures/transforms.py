@@ -209,6 +209,29 @@ class Reshaped:
         return AsIs()
 
 
+@dataclass(frozen=True, slots=True)
+class Regrouped:
+    """Rows that come in `groups` groups of the `parts` each, brought together by part: first the first parts
+    of all groups, then all second ones, …"""
+
+    groups: str
+    parts: tuple[str, ...]
+
+    def place(self, tensors: Sequence[WeightTensor], sizes: Sizes) -> Placed:
+        (tensor,) = tensors
+        spans = [_span_of(part, self.parts, sizes) for part in range(len(self.parts))]
+        rows = rows_of(tensor)
+        sources = (
+            rows.part(group * whole + first, count)
+            for first, count, whole in spans
+            for group in range(sizes[self.groups])
+        )
+        return Placed(tensor.shape, tuple(sources))
+
+    def for_bias(self) -> Transform:
+        raise NotImplementedError("regrouped rows have no bias")
+
+
 def rows_of(tensor: WeightTensor) -> SourceRows:
     """Of a tensor whose type was found to be supported."""
     assert tensor.source is not None
