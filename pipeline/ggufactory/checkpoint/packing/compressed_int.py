@@ -94,7 +94,7 @@ def _unpack(unpacking: Unpacking, packed: SourceTensor, name: str, bits: int, gr
     unpacking.take(name + "_shape", packed, ("I64", "I32"))
     if name + "_g_idx" in unpacking.tensors:
         raise InputError(
-            f"tensor {clip(packed.name)} has groups of columns in any order (activation ordering), which is not supported"
+            f"tensor {clip(packed.name)} has groups of columns in any order (activation ordering); not supported"
         )
     per_word = WORD_BITS // bits
     if len(packed.shape) != 2 or len(scales.shape) != 2 or 0 in packed.shape:
