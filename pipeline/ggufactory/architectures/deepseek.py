@@ -40,9 +40,7 @@ LATENT_ATTENTION = (
         TransposedRowsOf(0, _KEYS_AND_VALUES, "kv_heads"),
         bias=False,
     ),
-    linear(
-        "self_attn.kv_b_proj", "attn_v_b", ("kv_b", "kv_rank"), RowsOf(1, _KEYS_AND_VALUES, "kv_heads"), bias=False
-    ),
+    linear("self_attn.kv_b_proj", "attn_v_b", ("kv_b", "kv_rank"), RowsOf(1, _KEYS_AND_VALUES, "kv_heads"), bias=False),
     linear("self_attn.o_proj", "attn_output", ("width", "values")),
 )
 _QUERIES = (linear("self_attn.q_proj", "attn_q", ("queries", "width")),)

@@ -17,7 +17,7 @@ from ggufactory.architectures.common_tensors import (
 )
 from ggufactory.architectures.configuration import Config
 from ggufactory.architectures.deepseek import EXPERTS, SELECTION_BIAS, SHARED_EXPERTS
-from ggufactory.architectures.expert_sizes import expert_sizes, shared_inner, whole_number
+from ggufactory.architectures.expert_sizes import expert_sizes, shared_inner
 from ggufactory.architectures.family import Family
 from ggufactory.architectures.parameters import Parameters
 from ggufactory.architectures.sizes import rotated_rows, transformer_sizes

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from ggufactory.architectures.deepseek import DEEPSEEK
 from ggufactory.architectures.dots1 import DOTS1
+from ggufactory.architectures.ernie import ERNIE, ERNIE_MOE
 from ggufactory.architectures.family import Family
 from ggufactory.architectures.gemma import GEMMA, GEMMA2
 from ggufactory.architectures.glm import GLM4, GLM4_MOE, GLM4_MOE_LITE
+from ggufactory.architectures.gpt_oss import GPT_OSS
 from ggufactory.architectures.granite import GRANITE, GRANITE_MOE
 from ggufactory.architectures.llama import LLAMA
+from ggufactory.architectures.llama4 import LLAMA4
 from ggufactory.architectures.model import Model
 from ggufactory.architectures.olmo import OLMO2, OLMOE
 from ggufactory.architectures.options import USUAL, ConversionOptions
@@ -21,14 +24,18 @@ from ggufactory.errors import InputError
 FAMILIES: tuple[Family, ...] = (
     DEEPSEEK,
     DOTS1,
+    ERNIE,
+    ERNIE_MOE,
     GEMMA,
     GEMMA2,
     GLM4,
     GLM4_MOE,
     GLM4_MOE_LITE,
+    GPT_OSS,
     GRANITE,
     GRANITE_MOE,
     LLAMA,
+    LLAMA4,
     OLMO2,
     OLMOE,
     QWEN2,

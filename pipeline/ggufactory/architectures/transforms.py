@@ -209,6 +209,41 @@ class Reshaped:
         return AsIs()
 
 
+@dataclass(frozen=True, slots=True)
+class TransposedEveryOther:
+    """Each matrix transposed, and of its new rows `first`, `first` + 2, …"""
+
+    first: int
+
+    def place(self, tensors: Sequence[WeightTensor], sizes: Sizes) -> Placed:
+        whole = Transposed().place(tensors, sizes)
+        *outer, rows, columns = whole.shape
+        return Placed((*outer, rows // 2, columns), whole.sources, EveryNth(2, self.first))
+
+    def for_bias(self) -> EveryOtherColumn:
+        return EveryOtherColumn(self.first)
+
+
+@dataclass(frozen=True, slots=True)
+class PartsOfGroups:
+    """Rows in `groups` groups, each made of the `parts`: those numbered `taken`, each of all groups together."""
+
+    taken: tuple[int, ...]
+    parts: tuple[str, ...]
+    groups: str
+
+    def place(self, tensors: Sequence[WeightTensor], sizes: Sizes) -> Placed:
+        (tensor,) = tensors
+        sources = []
+        for part in self.taken:
+            first, count, whole = _span_of(part, self.parts, sizes)
+            sources += [rows_of(tensor).part(group * whole + first, count) for group in range(sizes[self.groups])]
+        return Placed((sum(source.rows for source in sources), tensor.shape[-1]), tuple(sources))
+
+    def for_bias(self) -> Transform:
+        raise NotImplementedError("parts of groups have no bias")
+
+
 def rows_of(tensor: WeightTensor) -> SourceRows:
     """Of a tensor whose type was found to be supported."""
     assert tensor.source is not None
