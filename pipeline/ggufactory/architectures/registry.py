@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ggufactory.architectures.configuration import Config
 from ggufactory.architectures.deepseek import DEEPSEEK
 from ggufactory.architectures.dots1 import DOTS1
 from ggufactory.architectures.ernie import ERNIE, ERNIE_MOE
@@ -58,11 +59,21 @@ def describe(checkpoint: Checkpoint, options: ConversionOptions = USUAL) -> Mode
         if "params.json" in checkpoint.files:
             fix = "This is Mistral's own format: give the Hugging Face version of the model"
         raise InputError(f"checkpoint {checkpoint.name} has no config.json", fix=fix)
-    classes = config.get("architectures")
-    name = classes[0] if isinstance(classes, list) and classes else None
-    if not isinstance(name, str) or name not in FAMILY_BY_CLASS:
+    name = _class_of(config)
+    if name not in FAMILY_BY_CLASS:
+        fix = "The checkpoint brings code of its own, which is never run" if "auto_map" in config else ""
         raise InputError(
             f"config.json: architectures begins with {clip(name)}; known architectures: "
-            f"{', '.join(sorted(FAMILY_BY_CLASS))}"
+            f"{', '.join(sorted(FAMILY_BY_CLASS))}",
+            fix=fix,
         )
     return FAMILY_BY_CLASS[name].describe(checkpoint, config, options)
+
+
+def _class_of(config: Config) -> str:
+    """The class of the text model, where there are several models (`get_model_architecture` of conversion/base.py)."""
+    text = config.get("text_config")
+    nested = text.get("architectures") if isinstance(text, dict) else None
+    classes = nested or config.get("architectures")
+    name = classes[0] if isinstance(classes, list) and classes else None
+    return name if isinstance(name, str) else ""

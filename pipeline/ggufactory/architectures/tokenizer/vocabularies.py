@@ -54,7 +54,7 @@ _ADD_BOS = "tokenizer.ggml.add_bos_token"
 _ADD_EOS = "tokenizer.ggml.add_eos_token"
 _ADD_SEP = "tokenizer.ggml.add_sep_token"
 _SPACE_PREFIX = "tokenizer.ggml.add_space_prefix"
-_TOKEN_TYPES = "tokenizer.ggml.token_type_count"  # noqa: S105 - a key of the metadata
+_TOKEN_TYPES = "tokenizer.ggml.token_type_count"
 
 
 def llama(out: KeyValues, files: TokenizerFiles, config: Config) -> None:
