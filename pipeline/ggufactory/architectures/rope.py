@@ -52,6 +52,18 @@ def full_attention(rope: dict[str, Any]) -> dict[str, Any]:
     return _object(rope, "full_attention") if "full_attention" in rope else rope
 
 
+def rotated_rows(rope: dict[str, Any], size: int) -> int:
+    """How many of `size` rows are rotated. InputError unless the parameters say which share of them."""
+    return share_of(size, "partial_rotary_factor", rope.get("partial_rotary_factor"))
+
+
+def share_of(size: int, name: str, share: object) -> int:
+    """The whole part of `share` of `size`. InputError, which calls it `name`, unless it is from 0 to 1."""
+    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
+        raise InputError(f"config.json: {name} is {clip(share)}, wanted a number from 0 to 1")
+    return int(share * size)
+
+
 def llama3_factors(rope: dict[str, Any], head_dim: int) -> bytes:
     """`rope_freqs.weight`: head_dim / 2 factors, float32, little endian.
 

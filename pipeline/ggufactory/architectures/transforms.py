@@ -225,23 +225,31 @@ class TransposedEveryOther:
 
 
 @dataclass(frozen=True, slots=True)
-class PartsOfGroups:
-    """Rows in `groups` groups, each made of the `parts`: those numbered `taken`, each of all groups together."""
+class Regrouped:
+    """Rows that come in `groups` groups of the `parts` each, brought together by part: first the first parts
+    of all groups, then all second ones, …
 
-    taken: tuple[int, ...]
-    parts: tuple[str, ...]
+    `taken`: the numbers of the parts that the output is made of; None for all.
+    """
+
     groups: str
+    parts: tuple[str, ...]
+    taken: tuple[int, ...] | None = None
 
     def place(self, tensors: Sequence[WeightTensor], sizes: Sizes) -> Placed:
         (tensor,) = tensors
-        sources = []
-        for part in self.taken:
-            first, count, whole = _span_of(part, self.parts, sizes)
-            sources += [rows_of(tensor).part(group * whole + first, count) for group in range(sizes[self.groups])]
-        return Placed((sum(source.rows for source in sources), tensor.shape[-1]), tuple(sources))
+        taken = range(len(self.parts)) if self.taken is None else self.taken
+        spans = [_span_of(part, self.parts, sizes) for part in taken]
+        rows = rows_of(tensor)
+        sources = tuple(
+            rows.part(group * whole + first, count)
+            for first, count, whole in spans
+            for group in range(sizes[self.groups])
+        )
+        return Placed((sum(source.rows for source in sources), tensor.shape[-1]), sources)
 
     def for_bias(self) -> Transform:
-        raise NotImplementedError("parts of groups have no bias")
+        raise NotImplementedError("regrouped rows have no bias")
 
 
 def rows_of(tensor: WeightTensor) -> SourceRows:
