@@ -8,7 +8,7 @@ from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
 
 NAMES = frozenset(
-    [
+    (
         "a.x-4.0",
         "afmoe",
         "bailingmoe",
@@ -100,7 +100,7 @@ NAMES = frozenset(
         "viking",
         "whitespace",
         "youtu",
-    ]
+    )
 )
 
 

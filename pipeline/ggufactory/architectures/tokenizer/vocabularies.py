@@ -98,7 +98,7 @@ def gemma(out: KeyValues, files: TokenizerFiles, config: Config) -> None:
     add_limited(out, files, sentencepiece_vocabulary(files, config))
     kinds = (*_INFILL_KINDS, "fsep", "eot")
     # Of CodeGemma's tokens only the one that ends a turn has a key.
-    add_special_tokens(out, files, kinds=kinds, defaults={"eot": _CODE_GEMMA_END_OF_TURN}, template=False)
+    add_special_tokens(out, files, kinds=kinds, defaults={"eot": _CODE_GEMMA_END_OF_TURN})
     out.boolean(_SPACE_PREFIX, False)
 
 
