@@ -27,6 +27,7 @@ from ggufactory.architectures.options import USUAL, ConversionOptions
 from ggufactory.architectures.phi3 import PHI3
 from ggufactory.architectures.phimoe import PHIMOE
 from ggufactory.architectures.qwen import QWEN2, QWEN2_VL, QWEN3
+from ggufactory.architectures.qwen3_next import QWEN3_NEXT
 from ggufactory.architectures.qwen_moe import QWEN2_MOE, QWEN3_MOE
 from ggufactory.architectures.smollm3 import SMOLLM3
 from ggufactory.architectures.stablelm import STABLELM
@@ -69,6 +70,7 @@ FAMILIES: tuple[Family, ...] = (
     QWEN2_VL,
     QWEN3,
     QWEN3_MOE,
+    QWEN3_NEXT,
     SMOLLM3,
     STABLELM,
     STARCODER2,
