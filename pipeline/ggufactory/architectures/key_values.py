@@ -58,11 +58,6 @@ class KeyValues:
     def uint8s(self, key: str, values: bytes) -> None:
         self._set_array(key, ValueType.UINT8, tuple(values))
 
-    def booleans(self, key: str, values: Sequence[object]) -> None:
-        if not all(isinstance(value, bool) for value in values):
-            raise _wrong(key, "true or false for each layer", list(values))
-        self._set_array(key, ValueType.BOOL, tuple(bool(value) for value in values))
-
     def float32s(self, key: str, values: Sequence[object]) -> None:
         self._set_array(key, ValueType.FLOAT32, tuple(_float32(key, v) for v in values))
 
