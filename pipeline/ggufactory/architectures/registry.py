@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ggufactory.architectures.bert import BERT, DISTILBERT
 from ggufactory.architectures.cohere import COHERE, COHERE2
 from ggufactory.architectures.exaone4 import EXAONE4
 from ggufactory.architectures.falcon import FALCON
@@ -13,9 +14,11 @@ from ggufactory.architectures.lfm2 import LFM2
 from ggufactory.architectures.llama import LLAMA
 from ggufactory.architectures.mistral3 import MISTRAL3
 from ggufactory.architectures.model import Model
+from ggufactory.architectures.modern_bert import MODERN_BERT
 from ggufactory.architectures.nemotron import NEMOTRON
 from ggufactory.architectures.options import USUAL, ConversionOptions
 from ggufactory.architectures.phi3 import PHI3
+from ggufactory.architectures.roberta import ROBERTA, XLM_ROBERTA
 from ggufactory.architectures.smollm3 import SMOLLM3
 from ggufactory.architectures.stablelm import STABLELM
 from ggufactory.architectures.starcoder2 import STARCODER2
@@ -24,8 +27,10 @@ from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
 
 FAMILIES: tuple[Family, ...] = (
+    BERT,
     COHERE,
     COHERE2,
+    DISTILBERT,
     EMBEDDING_GEMMA,
     EXAONE4,
     FALCON,
@@ -36,11 +41,14 @@ FAMILIES: tuple[Family, ...] = (
     LFM2,
     LLAMA,
     MISTRAL3,
+    MODERN_BERT,
     NEMOTRON,
     PHI3,
+    ROBERTA,
     SMOLLM3,
     STABLELM,
     STARCODER2,
+    XLM_ROBERTA,
 )
 FAMILY_BY_CLASS = {name: family for family in FAMILIES for name in family.classes}
 
