@@ -1,4 +1,4 @@
-"""What tests of several folders share: the bundled model, a Ray, a real S3 server."""
+"""What tests of several folders share: the bundled model, a Ray, a real S3 server, a hub."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hub_server import HubServer
 from weed import Weed
 
 # The tests' Ray is theirs alone: no token is written to the home directory, nothing is reported.
@@ -75,3 +76,17 @@ def big_enough_for_s3(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("checkpoint") / "medium"
     write_llama_checkpoint(folder, layers=6, hidden=1024, intermediate=4096, heads=8, kv_heads=4, vocab=2048, shards=2)
     return str(folder)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A hub without repositories, with this process's environment pointing at it, and no token."""
+    from huggingface_hub import constants
+
+    for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    with HubServer() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        yield server

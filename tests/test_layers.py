@@ -27,7 +27,13 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 """From the top down: a module imports its own part and lower layers only."""
 
-ONLY_IN = {"ray": "cluster", "boto3": "storage", "botocore": "storage"}
+ONLY_IN = {
+    "ray": "cluster",
+    "boto3": "storage",
+    "botocore": "storage",
+    "huggingface_hub": "storage",
+    "httpx2": "storage",
+}
 
 
 def _imports(path: Path) -> Iterator[str]:

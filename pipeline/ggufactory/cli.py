@@ -132,6 +132,6 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=raw,
     )
-    look.add_argument("path", metavar="CHECKPOINT_OR_GGUF", help="a folder, a .gguf file, or either on s3://")
+    look.add_argument("path", metavar="CHECKPOINT_OR_GGUF", help="a folder, a .gguf file, or either on s3:// or hf://")
     look.set_defaults(command=_inspect)
     return parser

@@ -16,7 +16,12 @@ from ggufactory.spec import DEVICES, JobSpec, parse_size
 def add_job_flags(parser: argparse.ArgumentParser) -> None:
     """Every flag that `plan` and `quantize` share."""
     add = parser.add_argument
-    add("source", nargs="?", metavar="SOURCE", help="a folder of safetensors or a .gguf file, local or on s3://")
+    add(
+        "source",
+        nargs="?",
+        metavar="SOURCE",
+        help="a folder of safetensors or a .gguf file, local, on s3:// or on hf://",
+    )
     add("--to", metavar="TARGET", help="a folder or s3://bucket/prefix")
     named = ", ".join(LADDERS)
     add("--ladder", metavar="RUNGS", help=f"file types of llama-quantize: Q8_0,Q4_K_M; or a ladder: {named}")
@@ -92,7 +97,7 @@ def job_spec(flags: argparse.Namespace) -> JobSpec:
     if flags.prune_layers is not None:
         asked["prune_layers"] = _numbers(flags.prune_layers)
     if "source" not in asked:
-        raise InputError("no source", fix="Name a checkpoint: a folder or a .gguf file, local or on s3://")
+        raise InputError("no source", fix="Name a checkpoint: a folder or a .gguf file, local, on s3:// or on hf://")
     asked.setdefault("ladder", ())
     asked["options"] = _options(flags).over(asked.get("options", NO_OPTIONS))
     return JobSpec(**asked)

@@ -56,7 +56,7 @@ def test_a_relative_path_and_a_home_become_absolute(tmp_path: Path, monkeypatch:
     "uri",
     [
         "", "s3://", "s3:///prefix", "s3://buc ket/x", "s3://bucket/../x", "s3://bucket/a//b", "s3:/bucket/x",
-        "gs://bucket/x", "hf://org/name", "https://host/x", "file://other-host/x", "~no-such-user-here/x", "a\0b",
+        "gs://bucket/x", "hf://org", "https://host/x", "file://other-host/x", "~no-such-user-here/x", "a\0b",
     ],
 )  # fmt: skip
 def test_a_uri_that_names_no_store_is_refused(uri: str) -> None:

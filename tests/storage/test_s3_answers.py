@@ -10,6 +10,7 @@ import socket
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from xml.sax.saxutils import escape
 
 import pytest
 
@@ -23,22 +24,22 @@ from ggufactory.errors import (
 )
 from ggufactory.storage import Part, Store, Upload, open_store
 from ggufactory.storage.s3_client import PartBody, s3_client
-from scripted_s3 import Answer, Request, ScriptedS3, error
+from scripted_server import Answer, Request, ScriptedServer
 
 SECRET = "the/secret+key"
 MIB = 1 << 20
-Serve = Callable[[Callable[[Request], Answer]], ScriptedS3]
+Serve = Callable[[Callable[[Request], Answer]], ScriptedServer]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ScriptedS3]:
+def server() -> Iterator[ScriptedServer]:
     """One for all tests: at the same endpoint they share the client, which takes long to make."""
-    with ScriptedS3(lambda request: Answer()) as server:
+    with ScriptedServer(lambda request: Answer()) as server:
         yield server
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, server: ScriptedS3) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch, server: ScriptedServer) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "the-key-id")
@@ -51,8 +52,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, server: ScriptedS3) -> None:
 
 
 @pytest.fixture
-def serve(server: ScriptedS3) -> Serve:
-    def start(answer: Callable[[Request], Answer]) -> ScriptedS3:
+def serve(server: ScriptedServer) -> Serve:
+    def start(answer: Callable[[Request], Answer]) -> ScriptedServer:
         server.requests.clear()
         server.answer = answer
         return server
@@ -63,6 +64,11 @@ def serve(server: ScriptedS3) -> Serve:
 @pytest.fixture
 def store() -> Store:
     return open_store("s3://bucket/prefix")
+
+
+def error(status: int, code: str) -> Answer:
+    body = f"<Error><Code>{code}</Code><Message>said {escape(code)}</Message></Error>"
+    return Answer(status, body.encode())
 
 
 def ranged(data: bytes, request: Request, etag: str = '"v1"', cut: int | None = None) -> Answer:

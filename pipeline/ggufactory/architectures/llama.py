@@ -16,21 +16,14 @@ from ggufactory.architectures.common_tensors import (
 )
 from ggufactory.architectures.configuration import Config
 from ggufactory.architectures.family import Family
-from ggufactory.architectures.key_values import KeyValues
 from ggufactory.architectures.model import OutputTensor
 from ggufactory.architectures.parameters import Parameters
 from ggufactory.architectures.rope import full_attention, llama3_factors, rope_parameters
 from ggufactory.architectures.sizes import head_dim, transformer_sizes
 from ggufactory.architectures.tensor_rules import TensorRule
 from ggufactory.architectures.text_parameters import add_text_parameters
-from ggufactory.architectures.tokenizer.choice import add_first_vocabulary
-from ggufactory.architectures.tokenizer.files import TokenizerFiles
-from ggufactory.architectures.tokenizer.special_tokens import add_special_tokens
+from ggufactory.architectures.tokenizer import vocabularies
 from ggufactory.architectures.transforms import Sizes
-
-CODE_LLAMA_VOCABULARY = 32016
-_CODE_LLAMA_END_OF_INFILL = 32010
-GRANITE_VOCABULARY = 49152
 
 DENSE = gated_mlp()
 MIXTURE = (
@@ -63,19 +56,6 @@ def add_parameters(p: Parameters) -> None:
     p.uint32("rope.dimension_count", head_dim(p.config))
 
 
-def add_vocabulary(out: KeyValues, files: TokenizerFiles, config: Config) -> None:
-    if (add_prefix_space := files.tokenizer_config.get("add_prefix_space")) is not None:
-        out.boolean("tokenizer.ggml.add_space_prefix", add_prefix_space)
-    add_first_vocabulary(out, files, config)
-    vocabulary = config.get("vocab_size", 32000)
-    if vocabulary == CODE_LLAMA_VOCABULARY:
-        # Of Code Llama's infilling tokens only the one that ends it has a key.
-        defaults = {"eot": _CODE_LLAMA_END_OF_INFILL}
-        add_special_tokens(out, files, kinds=("prefix", "suffix", "middle", "eot"), defaults=defaults)
-    if vocabulary == GRANITE_VOCABULARY:
-        out.boolean("tokenizer.ggml.add_bos_token", False)
-
-
 LLAMA = Family(
     architecture="llama",
     classes=("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM", "MixtralForCausalLM"),
@@ -84,6 +64,6 @@ LLAMA = Family(
     adjust=adjust,
     computed=computed,
     add_parameters=add_parameters,
-    add_vocabulary=add_vocabulary,
+    add_vocabulary=vocabularies.llama,
     refused={"draft_vocab_size": _DRAFT, "transformer_layer_config": _DRAFT},
 )

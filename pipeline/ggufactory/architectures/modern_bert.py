@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufactory.architectures.bert import BERT
-from ggufactory.architectures.bert import add_parameters as add_bert_parameters
-from ggufactory.architectures.bert import rename as bert_name
+from ggufactory.architectures import bert
 from ggufactory.architectures.classifier import CLASSIFIER, label_count
 from ggufactory.architectures.common_tensors import with_biases
 from ggufactory.architectures.configuration import Config, positive_integer
@@ -38,7 +36,7 @@ TENSORS = with_biases(
 def rename(name: str, config: Config) -> str | None:
     """The decoder of masked words is left out."""
     name = name.removeprefix("model.")
-    return None if name.startswith("decoder.") else bert_name(name, config)
+    return None if name.startswith("decoder.") else bert.rename(name, config)
 
 
 def sizes(config: Config) -> Sizes:
@@ -55,7 +53,7 @@ def sizes(config: Config) -> Sizes:
 
 
 def add_parameters(p: Parameters) -> None:
-    add_bert_parameters(p)
+    bert.add_parameters(p)
     p.uint32("attention.sliding_window", p.config.get("local_attention"))
     if (pattern := p.config.get("global_attn_every_n_layers")) is not None:
         p.uint32("attention.sliding_window_pattern", pattern)
@@ -66,7 +64,7 @@ def add_parameters(p: Parameters) -> None:
 
 
 MODERN_BERT = replace(
-    BERT,
+    bert.BERT,
     architecture="modern-bert",
     classes=("ModernBertModel", "ModernBertForMaskedLM", "ModernBertForSequenceClassification"),
     tensors=TENSORS,

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from ggufactory.architectures.bert import BERT, DISTILBERT
 from ggufactory.architectures.cohere import COHERE, COHERE2
+from ggufactory.architectures.configuration import Config
+from ggufactory.architectures.deepseek import DEEPSEEK
+from ggufactory.architectures.dots1 import DOTS1
 from ggufactory.architectures.exaone4 import EXAONE4
 from ggufactory.architectures.falcon import FALCON
 from ggufactory.architectures.family import Family
 from ggufactory.architectures.gemma import GEMMA, GEMMA2
 from ggufactory.architectures.gemma3 import EMBEDDING_GEMMA, GEMMA3
+from ggufactory.architectures.glm import GLM4, GLM4_MOE, GLM4_MOE_LITE
 from ggufactory.architectures.gpt2 import GPT2
+from ggufactory.architectures.granite import GRANITE, GRANITE_MOE
 from ggufactory.architectures.lfm2 import LFM2
 from ggufactory.architectures.llama import LLAMA
 from ggufactory.architectures.mistral3 import MISTRAL3
 from ggufactory.architectures.model import Model
 from ggufactory.architectures.modern_bert import MODERN_BERT
 from ggufactory.architectures.nemotron import NEMOTRON
+from ggufactory.architectures.olmo import OLMO2, OLMOE
 from ggufactory.architectures.options import USUAL, ConversionOptions
+from ggufactory.architectures.phi2 import PHI2
 from ggufactory.architectures.phi3 import PHI3
+from ggufactory.architectures.qwen import QWEN2, QWEN2_VL, QWEN3
+from ggufactory.architectures.qwen_moe import QWEN2_MOE, QWEN3_MOE
 from ggufactory.architectures.roberta import ROBERTA, XLM_ROBERTA
 from ggufactory.architectures.smollm3 import SMOLLM3
 from ggufactory.architectures.stablelm import STABLELM
@@ -30,20 +39,35 @@ FAMILIES: tuple[Family, ...] = (
     BERT,
     COHERE,
     COHERE2,
+    DEEPSEEK,
     DISTILBERT,
+    DOTS1,
     EMBEDDING_GEMMA,
     EXAONE4,
     FALCON,
     GEMMA,
     GEMMA2,
     GEMMA3,
+    GLM4,
+    GLM4_MOE,
+    GLM4_MOE_LITE,
     GPT2,
+    GRANITE,
+    GRANITE_MOE,
     LFM2,
     LLAMA,
     MISTRAL3,
     MODERN_BERT,
     NEMOTRON,
+    OLMO2,
+    OLMOE,
+    PHI2,
     PHI3,
+    QWEN2,
+    QWEN2_MOE,
+    QWEN2_VL,
+    QWEN3,
+    QWEN3_MOE,
     ROBERTA,
     SMOLLM3,
     STABLELM,
@@ -64,11 +88,21 @@ def describe(checkpoint: Checkpoint, options: ConversionOptions = USUAL) -> Mode
         if "params.json" in checkpoint.files:
             fix = "This is Mistral's own format: give the Hugging Face version of the model"
         raise InputError(f"checkpoint {checkpoint.name} has no config.json", fix=fix)
-    classes = config.get("architectures")
-    name = classes[0] if isinstance(classes, list) and classes else None
-    if not isinstance(name, str) or name not in FAMILY_BY_CLASS:
+    name = _class_of(config)
+    if name not in FAMILY_BY_CLASS:
+        fix = "The checkpoint brings code of its own, which is never run" if "auto_map" in config else ""
         raise InputError(
             f"config.json: architectures begins with {clip(name)}; known architectures: "
-            f"{', '.join(sorted(FAMILY_BY_CLASS))}"
+            f"{', '.join(sorted(FAMILY_BY_CLASS))}",
+            fix=fix,
         )
     return FAMILY_BY_CLASS[name].describe(checkpoint, config, options)
+
+
+def _class_of(config: Config) -> str:
+    """The class of the text model, where there are several models (`get_model_architecture` of conversion/base.py)."""
+    text = config.get("text_config")
+    nested = text.get("architectures") if isinstance(text, dict) else None
+    classes = nested or config.get("architectures")
+    name = classes[0] if isinstance(classes, list) and classes else None
+    return name if isinstance(name, str) else ""

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufactory.architectures.bert import BERT, POSITION_OFFSET
-from ggufactory.architectures.bert import rename as bert_name
+from ggufactory.architectures import bert
 from ggufactory.architectures.configuration import Config, positive_integer
 from ggufactory.architectures.tokenizer import vocabularies
 from ggufactory.architectures.tokenizer.files import token_id
@@ -20,15 +19,15 @@ def settle(config: Config) -> Config:
         return config
     offset = 1 + token_id(config["pad_token_id"], "config.json, pad_token_id")
     stored = positive_integer(config, "max_position_embeddings")
-    return config | {POSITION_OFFSET: offset, "max_position_embeddings": stored - offset}
+    return config | {bert.POSITION_OFFSET: offset, "max_position_embeddings": stored - offset}
 
 
 def rename(name: str, config: Config) -> str | None:
-    return bert_name(name.removeprefix("roberta."), config)
+    return bert.rename(name.removeprefix("roberta."), config)
 
 
 ROBERTA = replace(
-    BERT,
+    bert.BERT,
     classes=("RobertaModel", "RobertaForSequenceClassification"),
     settle=settle,
     rename=rename,

@@ -59,6 +59,12 @@ def text_name(name: str, config: Config) -> str | None:
     return name.replace("language_model.", "")
 
 
+def block_of(name: str) -> int | None:
+    """N of "model.layers.N…"."""
+    number = name.removeprefix("model.layers.").split(".")[0] if name.startswith("model.layers.") else ""
+    return int(number) if number.isascii() and number.isdecimal() and len(number) < 10 else None
+
+
 def renamed(tensors: Mapping[str, WeightTensor], rename: Rename, config: Config) -> dict[str, WeightTensor]:
     """`tensors` by the names that the rules know, in their order. Each keeps its own name for messages."""
     return {name: tensor for tensor in tensors.values() if (name := rename(tensor.name, config)) is not None}

@@ -65,7 +65,7 @@ class ImportanceMatrix:
 
 
 def read_importance_matrix(uri: str) -> ImportanceMatrix:
-    """Read a file that llama-imatrix wrote, GGUF or legacy (.dat), local or `s3://bucket/key`.
+    """Read a file that llama-imatrix wrote, GGUF or legacy (.dat), local, `s3://bucket/key` or `hf://org/name/file`.
 
     InputError, naming the entry, for a file that is damaged or holds values that cannot be used.
     """

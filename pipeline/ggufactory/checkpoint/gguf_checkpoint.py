@@ -59,7 +59,7 @@ class GgufCheckpoint:
 
 
 def open_gguf_checkpoint(uri: str) -> GgufCheckpoint:
-    """The model in a `.gguf` file, local or `s3://bucket/prefix/name.gguf`; of a split, give the first file.
+    """The model in a `.gguf` file, local, on S3 or on the hub; of a split, give the first file.
 
     InputError when a file is missing, damaged or of another split, or holds what no tool can use.
     """

@@ -5,7 +5,6 @@ A source whose name ends in `.gguf` is a file of that kind; any other is a folde
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,7 +16,7 @@ from ggufactory.checkpoint.json_object import clip
 from ggufactory.checkpoint.safetensors_header import LENGTH_BYTES, header_length, parse_header
 from ggufactory.checkpoint.weight_files import INDEX_NAME, check_index, parse_index, weight_files
 from ggufactory.errors import InputError
-from ggufactory.storage import open_store
+from ggufactory.storage import folder_name, open_store
 from ggufactory.storage.protocol import ObjectInfo, Store
 
 FIRST_READ_BYTES = 128 << 10
@@ -33,13 +32,13 @@ def open_source(uri: str) -> Checkpoint | GgufCheckpoint:
 
 
 def open_checkpoint(uri: str) -> Checkpoint:
-    """The Hugging Face checkpoint in a folder, local or `s3://bucket/prefix`, from its headers alone.
+    """The Hugging Face checkpoint in a folder, on S3 or on the hub, opened by its headers alone.
 
     InputError when it is not a complete safetensors checkpoint with a config.json; UnavailableError
     when the store cannot be reached.
     """
     store = open_store(uri)
-    name = posixpath.basename(posixpath.normpath(store.uri))
+    name = folder_name(store)
     checkpoint = Checkpoint(store, name, {}, _list_folder(store))
     index = checkpoint.read_file(INDEX_NAME, limit=MAX_ALL_HEADERS_BYTES)
     weight_map = None if index is None else parse_index(index)

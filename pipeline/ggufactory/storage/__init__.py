@@ -1,7 +1,9 @@
-"""Where bytes come from and go to: one small protocol, kept by a local folder and by S3."""
+"""Where bytes come from and go to: one small protocol, kept by a local folder, by S3 and, to read
+from, by the Hugging Face hub."""
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -10,15 +12,19 @@ from ggufactory.errors import InputError
 from ggufactory.storage.folder import FolderStore
 from ggufactory.storage.protocol import ObjectInfo, Part, PartLimits, Store, Upload
 
-__all__ = ["ObjectInfo", "Part", "PartLimits", "Store", "Upload", "open_file", "open_store"]
+__all__ = ["ObjectInfo", "Part", "PartLimits", "Store", "Upload", "folder_name", "open_file", "open_store"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
-_SUPPORTED = "Supported are s3://bucket/prefix, file:///folder and a plain folder path"
+_SUPPORTED = (
+    "Supported are s3://bucket/prefix, file:///folder, a plain folder path and, as a source, hf://org/name@revision"
+)
+_COMMIT = re.compile(r"@[0-9a-f]{40}$")
 
 
 def open_store(uri: str) -> Store:
-    """The store that `uri` names: `s3://bucket/prefix`, `file:///folder` or a folder path.
+    """The store that `uri` names: `s3://bucket/prefix`, `file:///folder`, a folder path, or
+    `hf://org/name@revision`, which can only be read.
 
     Nothing is read or written, so the store need not exist yet. InputError when `uri` names no store.
     """
@@ -27,6 +33,8 @@ def open_store(uri: str) -> Store:
         return _open_folder(uri, uri)
     if uri.startswith("s3://"):
         return _open_s3(uri)
+    if uri.startswith("hf://"):
+        return _open_hub(uri)
     if uri.startswith("file://"):
         location = urlsplit(uri)
         if location.netloc not in ("", "localhost"):
@@ -41,6 +49,12 @@ def open_file(uri: str) -> tuple[Store, str]:
     if uri.startswith("file://"):
         name = unquote(name)
     return open_store(folder or ("/" if uri.startswith("/") else ".")), name
+
+
+def folder_name(store: Store) -> str:
+    """What the store's folder is called: the last part of its URI, without the commit of a repository."""
+    name = posixpath.basename(posixpath.normpath(store.uri))
+    return _COMMIT.sub("", name) if store.uri.startswith("hf://") else name
 
 
 def _open_folder(path: str, uri: str) -> Store:
@@ -61,3 +75,11 @@ def _open_s3(uri: str) -> Store:
     from ggufactory.storage.s3 import S3Store
 
     return S3Store(bucket, prefix.strip("/"))
+
+
+def _open_hub(uri: str) -> Store:
+    # Here and not above: only a job that reads from the hub needs its library.
+    from ggufactory.storage.hub import HubStore
+    from ggufactory.storage.hub_uri import parse_hub_uri
+
+    return HubStore(parse_hub_uri(uri))

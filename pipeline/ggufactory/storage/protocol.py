@@ -1,8 +1,10 @@
-"""What a store can do: the one interface to folders and S3, in words that both can keep.
+"""What a store can do: the one interface to folders and S3, in words that both can keep, and to the hub,
+which can only be read.
 
-A store is one prefix (a folder, or `s3://bucket/prefix`); names are relative to it and separated by
-"/". It reads byte ranges of objects that are pinned by their entity tag, and it writes objects that
-appear whole or not at all: small ones by `put`, large ones as numbered parts of an upload.
+A store is one prefix (a folder, `s3://bucket/prefix`, or a commit of a repository); names are relative
+to it and separated by "/". It reads byte ranges of objects that are pinned by their entity tag, and it
+writes objects that appear whole or not at all: small ones by `put`, large ones as numbered parts of an
+upload.
 """
 
 from __future__ import annotations

@@ -19,7 +19,10 @@ _ENCODED_SPACE = "Ġ"
 
 
 def byte_level_vocabulary(files: TokenizerFiles, config: dict[str, Any], fast: FastTokenizer) -> Vocabulary:
-    """`fast`: the loaded tokenizer.json. InputError where ids do not fit the model, or the pre-tokenizer is not known."""
+    """`fast`: the loaded tokenizer.json.
+
+    InputError where ids do not fit the model, or the pre-tokenizer is not known.
+    """
     tokens, types = base_vocabulary(fast, config)
     name = pre_tokenizer_name(fast, files)
     return Vocabulary("gpt2", name, tokens, types, merges=_merges(files))

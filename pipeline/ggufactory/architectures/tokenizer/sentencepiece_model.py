@@ -63,7 +63,7 @@ def load_processor(files: TokenizerFiles, name: str) -> SentencePieceProcessor:
     except RuntimeError:
         raise InputError(
             f"{name} is not a SentencePiece model",
-            fix="Llama 3 keeps its own format under that name: remove it, and provide tokenizer.json",
+            fix="Llama 3 keeps another format in tokenizer.model: remove it, and provide tokenizer.json",
         ) from None
     return processor
 

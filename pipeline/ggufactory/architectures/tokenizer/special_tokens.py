@@ -39,12 +39,11 @@ def add_special_tokens(
     tokens: int | None = None,
     kinds: tuple[str, ...] = KINDS,
     defaults: Mapping[str, int] | None = None,
-    template: bool = True,
 ) -> None:
     """The ids of special tokens, what is added, the chat template, and what the normalizer does.
 
     `tokens`: the vocabulary's size where ids beyond it are to be left out. `defaults`: ids by kind where
-    no file has one. `template`: whether the chat template is written too.
+    no file has one.
     """
     special = SpecialTokens(files, kinds, tokens)
     for kind, number in (defaults or {}).items():
@@ -55,8 +54,7 @@ def add_special_tokens(
     for kind, added in special.adds.items():
         if kind in _ADD_KEYS:
             out.boolean(_ADD_KEYS[kind], added)
-    if template:
-        add_chat_template(out, files)
+    add_chat_template(out, files)
     for flag, value in special.normalizer.items():
         if value is not None:
             out.boolean(f"tokenizer.ggml.normalizer.{flag}", value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from itertools import pairwise
 from typing import Any
 
 from ggufactory.architectures.tokenizer.files import TokenizerFiles, added_tokens_decoder, object_at
@@ -96,12 +97,14 @@ def _merges(ranks: dict[bytes, int]) -> list[str]:
 def _merged_below(ranks: dict[bytes, int], token: bytes, limit: int) -> list[bytes]:
     """The parts that are left of a token when only tokens of ranks below `limit` may be made."""
     parts = [token[i : i + 1] for i in range(len(token))]
-    while len(parts) > 1:
-        pairs = (ranks.get(left + right, limit) for left, right in zip(parts, parts[1:], strict=False))
-        rank, at = min((rank, at) for at, rank in enumerate(pairs))
-        if rank >= limit:
-            break
+    pair_ranks = [ranks.get(left + right, limit) for left, right in pairwise(parts)]
+    while pair_ranks and (rank := min(pair_ranks)) < limit:
+        at = pair_ranks.index(rank)
         parts[at : at + 2] = [parts[at] + parts[at + 1]]
+        del pair_ranks[at]
+        for pair in (at - 1, at):
+            if 0 <= pair < len(pair_ranks):
+                pair_ranks[pair] = ranks.get(parts[pair] + parts[pair + 1], limit)
     return parts
 
 

@@ -29,6 +29,8 @@ _FIRST_TOKENS = {
     "<unk>": TokenType.UNKNOWN,
 }
 """transformers puts these in the place of the model's first three, and the rest one id later."""
+
+
 @dataclass(frozen=True, slots=True)
 class UnigramVocabulary:
     """The tokens, and how text is normalized before it is split into them."""

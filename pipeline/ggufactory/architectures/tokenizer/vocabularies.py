@@ -54,7 +54,7 @@ _ADD_BOS = "tokenizer.ggml.add_bos_token"
 _ADD_EOS = "tokenizer.ggml.add_eos_token"
 _ADD_SEP = "tokenizer.ggml.add_sep_token"
 _SPACE_PREFIX = "tokenizer.ggml.add_space_prefix"
-_TOKEN_TYPES = "tokenizer.ggml.token_type_count"  # noqa: S105 - a key of the metadata
+_TOKEN_TYPES = "tokenizer.ggml.token_type_count"
 
 
 def llama(out: KeyValues, files: TokenizerFiles, config: Config) -> None:
@@ -98,7 +98,7 @@ def gemma(out: KeyValues, files: TokenizerFiles, config: Config) -> None:
     add_limited(out, files, sentencepiece_vocabulary(files, config))
     kinds = (*_INFILL_KINDS, "fsep", "eot")
     # Of CodeGemma's tokens only the one that ends a turn has a key.
-    add_special_tokens(out, files, kinds=kinds, defaults={"eot": _CODE_GEMMA_END_OF_TURN}, template=False)
+    add_special_tokens(out, files, kinds=kinds, defaults={"eot": _CODE_GEMMA_END_OF_TURN})
     out.boolean(_SPACE_PREFIX, False)
 
 

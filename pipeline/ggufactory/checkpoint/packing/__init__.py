@@ -3,6 +3,8 @@
 `unpacked` finds the logical tensors behind those of the checkpoint. One file for each packing.
 """
 
+from ggufactory.checkpoint.packing.quantization import Quantization, find_quantization
+from ggufactory.checkpoint.packing.scalars import read_scalars
 from ggufactory.checkpoint.packing.unpacked import unpacked
 
-__all__ = ["unpacked"]
+__all__ = ["Quantization", "find_quantization", "read_scalars", "unpacked"]

@@ -14,7 +14,7 @@ from ggufactory.checkpoint.json_object import clip
 from ggufactory.checkpoint.packing.number_types import FLOATS
 from ggufactory.checkpoint.packing.scaled_rows import ScaledRows, ScaleGrid
 from ggufactory.checkpoint.packing.stored_matrix import as_matrix
-from ggufactory.checkpoint.packing.unpacking import INCOMPLETE, Unpacking, check_dtype
+from ggufactory.checkpoint.packing.unpacking import INCOMPLETE, Unpacking
 from ggufactory.errors import InputError
 
 FP8 = ("F8_E4M3", "F8_E5M2")
@@ -59,13 +59,8 @@ def unpack_scaled(unpacking: Unpacking, dtypes: tuple[str, ...], blocks: Blocks)
 
 
 def _unpack(unpacking: Unpacking, name: str, scales: SourceTensor, dtypes: tuple[str, ...], blocks: Blocks) -> None:
-    weights = unpacking.tensors.get(name)
     unpacking.take(scales.name, scales, FLOATS)
-    if weights is None:
-        raise InputError(f"tensor {clip(scales.name)} has no weights {clip(name)} beside it", fix=INCOMPLETE)
-    check_dtype(weights, dtypes)
-    if prod(weights.shape) == 0:
-        raise InputError(f"tensor {clip(name)} is empty")
+    weights = unpacking.take(name, scales, dtypes)
     columns = weights.shape[-1] if weights.shape else 1
     rows = ScaledRows(as_matrix(weights, columns), scale_grid(weights, scales, blocks))
     unpacking.put(weights, name, weights.shape, rows)

@@ -26,8 +26,8 @@ NUMPY_TYPES: Mapping[str, np.dtype[Any]] = {
 }
 """What holds one number of each dtype of safetensors that packed checkpoints use."""
 
-FLOATS = ("F32", "F16", "BF16")
-"""Dtypes of scales."""
+FLOATS = ("BF16", "F16", "F32")
+"""Plain numbers, as weights and most scales are stored."""
 
 
 def _e4m3() -> Singles:

@@ -17,6 +17,10 @@ from ggufactory.errors import InputError
 
 MODELOPT_FILE = "hf_quant_config.json"
 OWN_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
+_NVFP4 = "NVFP4"
+_WEIGHT_ONLY_NVFP4 = "W4A16_NVFP4"
+MAX_SIZE = 1 << 20
+"""Of blocks and groups."""
 _KEYS = {"quantization_config": "", "compression_config": "compressed-tensors"}
 """Of config.json, and the method where none is named."""
 
@@ -44,6 +48,41 @@ class Quantization:
             raise self.fault(keys[0], "is needed")
         return default
 
+    def pair(self, key: str) -> tuple[int, int] | None:
+        """Two numbers, rows and columns; None where there are none. InputError: something else."""
+        value = self.settings.get(key)
+        if value is None:
+            return None
+        if isinstance(value, list) and len(value) == 2 and all(type(n) is int and 0 < n <= MAX_SIZE for n in value):
+            return value[0], value[1]
+        raise self.fault(key, f"must be two numbers from 1 to {MAX_SIZE}")
+
+    def group_size(self, *keys: str) -> int | None:
+        """The first of `keys` that is there; None for -1 and where none is, which stands for a whole row.
+        InputError as of `integer`."""
+        if all(self.settings.get(key) in (-1, None) for key in keys):
+            return None
+        return self.integer(*keys, most=MAX_SIZE)
+
+    def has_nvfp4(self) -> bool:
+        """Whether ModelOpt's settings say that some or all weights are NVFP4."""
+        layers = self.mapping("quantized_layers").values()
+        return self.settings.get("quant_algo") in (_NVFP4, _WEIGHT_ONLY_NVFP4) or any(
+            str(layer.get("quant_algo")).endswith(_NVFP4) for layer in layers if isinstance(layer, dict)
+        )
+
+    def is_weight_only(self, tensor: str) -> bool:
+        """Whether ModelOpt's settings leave the activations of the NVFP4 `tensor` alone: by the entry of the module
+        that is nearest to it, else by the whole checkpoint's (`_tag_prec_a4` of the reference)."""
+        layers = self.mapping("quantized_layers")
+        entries = {_without_prefix(name): entry for name, entry in layers.items() if isinstance(entry, dict)}
+        module = _without_prefix(tensor).removesuffix(".weight")
+        while module:
+            if module in entries:
+                return bool(entries[module].get("quant_algo") == _WEIGHT_ONLY_NVFP4)
+            module = module.rpartition(".")[0]
+        return self.settings.get("quant_algo") == _WEIGHT_ONLY_NVFP4
+
     def mapping(self, key: str) -> Mapping[str, Any]:
         """A JSON object; empty where there is none. InputError: something else."""
         value = self.settings.get(key) or {}
@@ -62,6 +101,11 @@ class Quantization:
             f"{self.file}: {key} of quantization method {clip(self.method)} {what}, "
             f"but is {clip(self.settings.get(key))}"
         )
+
+
+def _without_prefix(name: str) -> str:
+    """Of models that are part of one that sees or hears, as the reference drops it from all names."""
+    return name.replace("language_model.", "")
 
 
 def find_quantization(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Quantization | None:

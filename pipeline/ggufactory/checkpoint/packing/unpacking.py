@@ -8,11 +8,11 @@ from math import prod
 
 from ggufactory.checkpoint.checkpoint import SourceTensor
 from ggufactory.checkpoint.json_object import clip
+from ggufactory.checkpoint.packing.number_types import FLOATS
 from ggufactory.checkpoint.rows import SourceRows, StoredRows
 from ggufactory.checkpoint.weight_tensor import WeightTensor
 from ggufactory.errors import InputError, PlanError
 
-PLAIN_DTYPES = ("BF16", "F16", "F32")
 MOST_FAULTS = 100
 """Told one by one; a checkpoint that is wrong throughout has thousands."""
 
@@ -91,7 +91,7 @@ def plain(tensor: SourceTensor) -> WeightTensor:
     """A tensor that stands for itself."""
     rows, columns = prod(tensor.shape[:-1]), tensor.shape[-1] if tensor.shape else 1
     source = None
-    if tensor.dtype in PLAIN_DTYPES:
+    if tensor.dtype in FLOATS:
         source = StoredRows(tensor.name, tensor.file, tensor.offset, tensor.dtype, rows, columns)
     return WeightTensor(tensor.name, tensor.shape, tensor.dtype, source)
 

@@ -1,14 +1,14 @@
-"""An HTTP server whose every answer a test writes: for what a real S3 server does too rarely to wait for."""
+"""An HTTP server whose every answer a test writes: for what a real one does too rarely to wait for."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
-from xml.sax.saxutils import escape
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,17 @@ class Answer:
     """The connection is closed without an answer."""
 
 
-def error(status: int, code: str) -> Answer:
-    body = f"<Error><Code>{code}</Code><Message>said {escape(code)}</Message></Error>"
-    return Answer(status, body.encode())
-
-
-class ScriptedS3:
+class ScriptedServer:
     """Answers each request by `answer(request)` and keeps all of them in `requests`."""
 
     def __init__(self, answer: Callable[[Request], Answer]) -> None:
         self.answer = answer
         self.requests: list[Request] = []
         handler = type("Handler", (_Handler,), {"script": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> ScriptedS3:
+    def __enter__(self) -> ScriptedServer:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
@@ -59,8 +53,17 @@ class ScriptedS3:
         self._server.server_close()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Quiet when a client hangs up in the middle of an answer."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class _Handler(BaseHTTPRequestHandler):
-    script: ScriptedS3
+    script: ScriptedServer
     protocol_version = "HTTP/1.1"
 
     def _handle(self) -> None:

@@ -1,0 +1,90 @@
+"""Qwen 1.5, 2 and 3 with experts.
+
+Source: `Qwen2MoeModel` and `Qwen3MoeModel` of llama.cpp's conversion/qwen.py.
+"""
+
+from __future__ import annotations
+
+from ggufactory.architectures.common_tensors import (
+    HEAD_NORMS,
+    MODEL,
+    NORMS,
+    attention,
+    fused_experts,
+    gated_mlp,
+    linear,
+    stacked_experts,
+    without_tied_output,
+)
+from ggufactory.architectures.configuration import Config, block_count, positive_integer
+from ggufactory.architectures.expert_sizes import expert_sizes, whole_number
+from ggufactory.architectures.family import Family
+from ggufactory.architectures.parameters import Parameters
+from ggufactory.architectures.sizes import transformer_sizes
+from ggufactory.architectures.tensor_rules import EVERY_LAYER, Layers
+from ggufactory.architectures.text_parameters import add_text_parameters
+from ggufactory.architectures.tokenizer import vocabularies
+from ggufactory.architectures.transforms import Sizes
+from ggufactory.checkpoint.json_object import clip
+from ggufactory.errors import InputError
+
+EXPERTS = (
+    linear("mlp.gate", "ffn_gate_inp", ("experts", "width"), layers="sparse", bias=False),
+    *stacked_experts(layers="sparse"),
+    *fused_experts(layers="sparse"),
+)
+SHARED_EXPERT = (
+    linear("mlp.shared_expert_gate", "ffn_gate_inp_shexp", ("one", "width"), layers="sparse", bias=False),
+    *gated_mlp("mlp.shared_expert", name="ffn_{}_shexp", inner="shared_inner", layers="sparse"),
+)
+_TENSORS = (*MODEL, *NORMS, *attention(), *gated_mlp(layers="dense"), *EXPERTS)
+
+
+def layers(config: Config) -> Layers:
+    """Every `decoder_sparse_step`-th block has experts, but for `mlp_only_layers`."""
+    count = block_count(config)
+    step = whole_number(config, "decoder_sparse_step", 1) or count + 1
+    dense = config.get("mlp_only_layers") or []
+    if not isinstance(dense, list):
+        raise InputError(f"config.json: mlp_only_layers is {clip(dense)}, wanted an array")
+    sparse = [block for block in range(step - 1, count, step) if block not in dense]
+    return {EVERY_LAYER: range(count), "sparse": sparse, "dense": set(range(count)).difference(sparse)}
+
+
+def qwen3_sizes(config: Config) -> dict[str, int]:
+    return transformer_sizes(config) | expert_sizes(config)
+
+
+def qwen2_sizes(config: Config) -> Sizes:
+    shared = positive_integer(config, "shared_expert_intermediate_size")
+    return qwen3_sizes(config) | {"shared_inner": shared, "one": 1}
+
+
+def add_parameters(p: Parameters) -> None:
+    add_text_parameters(p)
+    if (inner := p.config.get("moe_intermediate_size")) is not None:
+        p.uint32("expert_feed_forward_length", inner)
+    if (shared := p.config.get("shared_expert_intermediate_size")) is not None:
+        p.uint32("expert_shared_feed_forward_length", shared)
+
+
+QWEN2_MOE = Family(
+    architecture="qwen2moe",
+    classes=("Qwen2MoeForCausalLM",),
+    tensors=(*_TENSORS, *SHARED_EXPERT),
+    sizes=qwen2_sizes,
+    layers=layers,
+    adjust=without_tied_output,
+    add_parameters=add_parameters,
+    add_vocabulary=vocabularies.byte_level,
+)
+QWEN3_MOE = Family(
+    architecture="qwen3moe",
+    classes=("Qwen3MoeForCausalLM",),
+    tensors=(*_TENSORS, *HEAD_NORMS),
+    sizes=qwen3_sizes,
+    layers=layers,
+    adjust=without_tied_output,
+    add_parameters=add_parameters,
+    add_vocabulary=vocabularies.byte_level,
+)
