@@ -1,4 +1,4 @@
-"""The numbers beside NVFP4 tensors: kept under one name, inverted where they are stored so, left out where they are one."""
+"""The numbers beside NVFP4 tensors: under one name, inverted where they are stored so, left out where they are one."""
 
 from __future__ import annotations
 
