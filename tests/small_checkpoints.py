@@ -49,17 +49,19 @@ def _alpaca(folder: Path) -> None:
         "rms_norm_eps": 1e-06,
         "vocab_size": 520,
     }
-    _write(folder, "config.json", config)
-    _write(folder, "added_tokens.json", {"[PAD]": 512, "<never>": 9999})
-    _write(folder, "special_tokens_map.json", {"bos_token": "<s>", "pad_token": "[PAD]"})
-    _write(folder, "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer", "pad_token": "[PAD]"})
-    _write(folder, "generation_config.json", {"temperature": 1, "top_p": 0.95, "top_k": 40, "repetition_penalty": 1.2})
+    write_json(folder, "config.json", config)
+    write_json(folder, "added_tokens.json", {"[PAD]": 512, "<never>": 9999})
+    write_json(folder, "special_tokens_map.json", {"bos_token": "<s>", "pad_token": "[PAD]"})
+    write_json(folder, "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer", "pad_token": "[PAD]"})
+    write_json(
+        folder, "generation_config.json", {"temperature": 1, "top_p": 0.95, "top_k": 40, "repetition_penalty": 1.2}
+    )
     (folder / "README.md").write_text(CARD, encoding="utf-8")
     shutil.copy(SENTENCEPIECE, folder)
     tensors = _llama_tensors(config, "F16")
     for layer in range(2):
         tensors[f"model.layers.{layer}.self_attn.rotary_emb.inv_freq"] = ("F32", (4,))
-    _write_weights(folder, tensors)
+    write_weights(folder, tensors)
 
 
 CARD = """---
@@ -99,7 +101,7 @@ def _yarn(folder: Path) -> None:
         "rms_norm_eps": 1e-05,
         "vocab_size": 512,
     }
-    _write(folder, "config.json", config)
+    write_json(folder, "config.json", config)
     tokens = {
         "1": {"content": "<s>", "special": True},
         "300": {"content": "▁tool", "special": False},
@@ -107,9 +109,9 @@ def _yarn(folder: Path) -> None:
     }
     templates = [{"name": "default", "template": "{{ a }}"}, {"name": "tool-use", "template": "{{ b }}"}]
     tokenizer_config = {"added_tokens_decoder": tokens, "chat_template": templates, "add_prefix_space": False}
-    _write(folder, "tokenizer_config.json", tokenizer_config)
+    write_json(folder, "tokenizer_config.json", tokenizer_config)
     shutil.copy(SENTENCEPIECE, folder)
-    _write_weights(folder, _llama_tensors(config, "BF16", biases=True))
+    write_weights(folder, _llama_tensors(config, "BF16", biases=True))
 
 
 def _mistral_f32(folder: Path) -> None:
@@ -128,20 +130,20 @@ def _mistral_f32(folder: Path) -> None:
         "eos_token_id": [2, 3],
         "vocab_size": 512,
     }
-    _write(folder, "config.json", config)
+    write_json(folder, "config.json", config)
     tokenizer_config = {"bos_token": {"content": "<s>"}, "eos_token": "</s>", "add_bos_token": False}
-    _write(folder, "tokenizer_config.json", tokenizer_config)
+    write_json(folder, "tokenizer_config.json", tokenizer_config)
     template = [_special("<s>", 0), _sequence("A", 0), _special("</s>", 0)]
     pair = [_special("<s>", 0), _sequence("A", 0), _special("</s>", 0), _sequence("B", 1), _special("</s>", 1)]
     tokenizer = json.loads(BYTE_LEVEL.read_text(encoding="utf-8"))
     tokenizer["added_tokens"] = [_added("<s>", 1), _added("</s>", 2)]
     tokenizer["post_processor"] = {"type": "TemplateProcessing", "single": template, "pair": pair}
-    _write(folder, "tokenizer.json", tokenizer)
+    write_json(folder, "tokenizer.json", tokenizer)
     (folder / "chat_template.jinja").write_bytes(b"{{ messages }}\r\n")
     (folder / "additional_chat_templates").mkdir()
     (folder / "additional_chat_templates" / "rag.jinja").write_text("{{ rag }}", encoding="utf-8")
     shutil.copy(SENTENCEPIECE, folder)
-    _write_weights(folder, _llama_tensors(config, "F32"))
+    write_weights(folder, _llama_tensors(config, "F32"))
 
 
 def _llama_hf(folder: Path) -> None:
@@ -155,7 +157,7 @@ def _llama_hf(folder: Path) -> None:
         "num_hidden_layers": 1,
         "vocab_size": 300,
     }
-    _write(folder, "config.json", config)
+    write_json(folder, "config.json", config)
     texts = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "ab", "▁ab"]
     merges = [("a", "b"), ("▁", "ab")]
     vocabulary = {text: number for number, text in enumerate(texts)}
@@ -168,10 +170,10 @@ def _llama_hf(folder: Path) -> None:
         _added("</s>", 2),
         _added("<|tool|>", 264, special=False),
     ]
-    _write(folder, "tokenizer.json", stored)
+    write_json(folder, "tokenizer.json", stored)
     tokenizer_config = {"tokenizer_class": "LlamaTokenizerFast", "bos_token": "<s>", "pad_token": "<pad>"}
-    _write(folder, "tokenizer_config.json", tokenizer_config)
-    _write_weights(folder, _llama_tensors(config, "BF16"))
+    write_json(folder, "tokenizer_config.json", tokenizer_config)
+    write_weights(folder, _llama_tensors(config, "BF16"))
 
 
 def _byte_level(folder: Path) -> None:
@@ -195,7 +197,7 @@ def _byte_level(folder: Path) -> None:
         },
         "vocab_size": 530,
     }
-    _write(folder, "config.json", config)
+    write_json(folder, "config.json", config)
     tokenizer = json.loads(BYTE_LEVEL.read_text(encoding="utf-8"))
     tokenizer["added_tokens"] += [
         _added("▁user▁", 515, special=False, normalized=True),
@@ -213,7 +215,7 @@ def _byte_level(folder: Path) -> None:
         },
     }
     tokenizer["post_processor"] = {"type": "Sequence", "processors": [{**BYTES}, template]}
-    _write(folder, "tokenizer.json", tokenizer)
+    write_json(folder, "tokenizer.json", tokenizer)
     tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": "<|begin_of_text|>",
@@ -226,9 +228,9 @@ def _byte_level(folder: Path) -> None:
         },
         "extra_special_tokens": ["<extra>"],
     }
-    _write(folder, "tokenizer_config.json", tokenizer_config)
-    _write(folder, "chat_template.json", {"chat_template": "{{ old }}"})
-    _write_weights(folder, _llama_tensors(config, "BF16"))
+    write_json(folder, "tokenizer_config.json", tokenizer_config)
+    write_json(folder, "chat_template.json", {"chat_template": "{{ old }}"})
+    write_weights(folder, _llama_tensors(config, "BF16"))
 
 
 BYTES = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}
@@ -261,7 +263,7 @@ def _added(text: str, number: int, *, special: bool = True, normalized: bool = F
     return {"id": number, "content": text, **flags, "normalized": normalized, "special": special}
 
 
-def _write(folder: Path, name: str, content: Json) -> None:
+def write_json(folder: Path, name: str, content: object) -> None:
     (folder / name).write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -294,11 +296,14 @@ def _llama_tensors(config: Json, dtype: str, *, biases: bool = False) -> dict[st
     return {name: (dtype, shape) for name, shape in shapes.items()}
 
 
-def _write_weights(folder: Path, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> None:
-    """model.safetensors with numbers of ordinary size that depend on nothing but the tensor's name."""
+def write_weights(folder: Path, tensors: dict[str, tuple[str, tuple[int, ...]]], zeros: tuple[str, ...] = ()) -> None:
+    """model.safetensors with numbers of ordinary size that depend on nothing but the tensor's name; zeros
+    where that ends in one of `zeros`."""
     header, body = {}, bytearray()
     for name, (dtype, shape) in tensors.items():
         data = _numbers(name, dtype, int(np.prod(shape)))
+        if name.endswith(zeros):
+            data = bytes(len(data))
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
         body += data
     text = json.dumps(header).encode()
@@ -306,6 +311,8 @@ def _write_weights(folder: Path, tensors: dict[str, tuple[str, tuple[int, ...]]]
 
 
 def _numbers(name: str, dtype: str, count: int) -> bytes:
+    if dtype == "I64":
+        return np.arange(count, dtype="<i8").tobytes()
     bits = np.frombuffer(shake_256(name.encode()).digest(4 * count), "<u4")
     # Sign and mantissa are random, the exponent is one of four around 1/64.
     single = (bits & 0x807FFFFF) | (119 + (bits >> 23 & 3)) << 23
