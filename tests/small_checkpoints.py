@@ -1,4 +1,4 @@
-"""Small Llama checkpoints, each with something that the recorded ones lack. Written the same every time.
+"""Small checkpoints, each with something that the recorded ones lack. Written the same every time.
 
 `tests/data/architectures/<name>/expected.json` is what llama.cpp's converter (commit 0c1e5709, with
 transformers 5.23) makes of the checkpoint of that name.
@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from hashlib import shake_256
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from tokenizers import Tokenizer, decoders, models
 
+from checkpoint_files import Json, Shapes, write_json, write_weights
 from converted_rows import DATA
+from small_decoders import DECODERS
+from small_encoders import ENCODERS
+from small_mixtures import MIXTURES
 
-Json = dict[str, Any]
 SENTENCEPIECE = DATA / "llama2" / "checkpoint" / "tokenizer.model"
 BYTE_LEVEL = DATA / "llama31" / "checkpoint" / "tokenizer.json"
+
+DECLARED = {name: checkpoint() for name, checkpoint in (DECODERS | ENCODERS).items()}
 
 
 def write_checkpoint(name: str, parent: Path) -> Path:
@@ -240,6 +242,8 @@ CHECKPOINTS: dict[str, Callable[[Path], None]] = {
     "mistral_f32": _mistral_f32,
     "llama_hf": _llama_hf,
     "byte_level": _byte_level,
+    **MIXTURES,
+    **{name: checkpoint.write for name, checkpoint in DECLARED.items()},
 }
 FOLDERS = {
     "alpaca": "alpaca",
@@ -247,6 +251,8 @@ FOLDERS = {
     "mistral_f32": "mistral-instruct-v0.3",
     "llama_hf": "tiny",
     "byte_level": "Llama-3.2-1B-Instruct",
+    **{name: name for name in MIXTURES},
+    **dict.fromkeys(DECLARED, "checkpoint"),
 }
 
 
@@ -263,11 +269,7 @@ def _added(text: str, number: int, *, special: bool = True, normalized: bool = F
     return {"id": number, "content": text, **flags, "normalized": normalized, "special": special}
 
 
-def write_json(folder: Path, name: str, content: object) -> None:
-    (folder / name).write_text(json.dumps(content), encoding="utf-8")
-
-
-def _llama_tensors(config: Json, dtype: str, *, biases: bool = False) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _llama_tensors(config: Json, dtype: str, *, biases: bool = False) -> Shapes:
     width, inner, vocabulary = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
     heads = config["num_attention_heads"]
     keys = width // heads * config.get("num_key_value_heads", heads)
@@ -294,30 +296,3 @@ def _llama_tensors(config: Json, dtype: str, *, biases: bool = False) -> dict[st
             if biases:
                 shapes[f"{prefix}{name}.bias"] = shape[:1]
     return {name: (dtype, shape) for name, shape in shapes.items()}
-
-
-def write_weights(folder: Path, tensors: dict[str, tuple[str, tuple[int, ...]]], zeros: tuple[str, ...] = ()) -> None:
-    """model.safetensors with numbers of ordinary size that depend on nothing but the tensor's name; zeros
-    where that ends in one of `zeros`."""
-    header, body = {}, bytearray()
-    for name, (dtype, shape) in tensors.items():
-        data = _numbers(name, dtype, int(np.prod(shape)))
-        if name.endswith(zeros):
-            data = bytes(len(data))
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
-        body += data
-    text = json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(body))
-
-
-def _numbers(name: str, dtype: str, count: int) -> bytes:
-    if dtype == "I64":
-        return np.arange(count, dtype="<i8").tobytes()
-    bits = np.frombuffer(shake_256(name.encode()).digest(4 * count), "<u4")
-    # Sign and mantissa are random, the exponent is one of four around 1/64.
-    single = (bits & 0x807FFFFF) | (119 + (bits >> 23 & 3)) << 23
-    if dtype == "F16":
-        return single.view("<f4").astype("<f2").tobytes()
-    if dtype == "BF16":
-        return (single >> 16).astype("<u2").tobytes()
-    return single.astype("<u4").tobytes()

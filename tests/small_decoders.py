@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from small_families import Json, Shapes, SmallCheckpoint
+from checkpoint_files import Json
+from small_families import Matrices, SmallCheckpoint
 
 WIDTH, INNER = 32, 48
 """Width and inner width; heads have eight rows, four are of queries, two of keys."""
@@ -20,40 +21,45 @@ SIZES: Json = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 256,
 }
-ATTENTION: Shapes = {
+ATTENTION: Matrices = {
     "self_attn.q_proj.weight": (WIDTH, WIDTH),
     "self_attn.k_proj.weight": (16, WIDTH),
     "self_attn.v_proj.weight": (16, WIDTH),
     "self_attn.o_proj.weight": (WIDTH, WIDTH),
 }
-GATED: Shapes = {
+GATED: Matrices = {
     "mlp.gate_proj.weight": (INNER, WIDTH),
     "mlp.up_proj.weight": (INNER, WIDTH),
     "mlp.down_proj.weight": (WIDTH, INNER),
 }
-NORMS: Shapes = {"input_layernorm.weight": (WIDTH,), "post_attention_layernorm.weight": (WIDTH,)}
-SANDWICH: Shapes = NORMS | {"pre_feedforward_layernorm.weight": (WIDTH,), "post_feedforward_layernorm.weight": (WIDTH,)}
-HEAD_NORMS: Shapes = {"self_attn.q_norm.weight": (8,), "self_attn.k_norm.weight": (8,)}
-LLAMA: Shapes = NORMS | ATTENTION | GATED
+NORMS: Matrices = {"input_layernorm.weight": (WIDTH,), "post_attention_layernorm.weight": (WIDTH,)}
+SANDWICH: Matrices = NORMS | {
+    "pre_feedforward_layernorm.weight": (WIDTH,),
+    "post_feedforward_layernorm.weight": (WIDTH,),
+}
+HEAD_NORMS: Matrices = {"self_attn.q_norm.weight": (8,), "self_attn.k_norm.weight": (8,)}
+LLAMA: Matrices = NORMS | ATTENTION | GATED
 
 
-def decoder(block: Shapes, vocabulary: int, *, output: bool = False, prefix: str = "model.", layers: int = 2) -> Shapes:
+def decoder(
+    block: Matrices, vocabulary: int, *, output: bool = False, prefix: str = "model.", layers: int = 2
+) -> Matrices:
     """The tensors of a model whose blocks hold `block`."""
-    shapes: Shapes = {prefix + "embed_tokens.weight": (vocabulary, WIDTH), prefix + "norm.weight": (WIDTH,)}
+    shapes: Matrices = {prefix + "embed_tokens.weight": (vocabulary, WIDTH), prefix + "norm.weight": (WIDTH,)}
     shapes |= {f"{prefix}layers.{layer}.{name}": shape for layer in range(layers) for name, shape in block.items()}
     return shapes | ({"lm_head.weight": (vocabulary, WIDTH)} if output else {})
 
 
-def with_biases(shapes: Shapes, *parts: str) -> Shapes:
+def with_biases(shapes: Matrices, *parts: str) -> Matrices:
     """A bias beside every weight whose name holds one of `parts`."""
     found = {name: shape for name, shape in shapes.items() if any(part in name for part in parts)}
     return shapes | {name.replace(".weight", ".bias"): shape[:1] for name, shape in found.items()}
 
 
 _GEMMA3 = SANDWICH | ATTENTION | HEAD_NORMS | GATED
-_IMAGES: Shapes = {"vision_tower.embeddings.weight": (4, 4), "multi_modal_projector.linear.weight": (4, 4)}
+_IMAGES: Matrices = {"vision_tower.embeddings.weight": (4, 4), "multi_modal_projector.linear.weight": (4, 4)}
 _YARN = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 16.0, "original_max_position_embeddings": 64}
-_FALCON: Shapes = {
+_FALCON: Matrices = {
     "input_layernorm.weight": (WIDTH,),
     "input_layernorm.bias": (WIDTH,),
     "self_attention.query_key_value.weight": (48, WIDTH),
@@ -61,7 +67,7 @@ _FALCON: Shapes = {
     "mlp.dense_h_to_4h.weight": (4 * WIDTH, WIDTH),
     "mlp.dense_4h_to_h.weight": (WIDTH, 4 * WIDTH),
 }
-_GPT2: Shapes = {
+_GPT2: Matrices = {
     "ln_1.weight": (WIDTH,),
     "ln_1.bias": (WIDTH,),
     "ln_2.weight": (WIDTH,),
@@ -75,7 +81,7 @@ _GPT2: Shapes = {
     "mlp.c_proj.weight": (4 * WIDTH, WIDTH),
     "mlp.c_proj.bias": (WIDTH,),
 }
-_PHI2: Shapes = {
+_PHI2: Matrices = {
     "input_layernorm.weight": (WIDTH,),
     "self_attn.q_proj.weight": (WIDTH, WIDTH),
     "self_attn.k_proj.weight": (WIDTH, WIDTH),
@@ -84,20 +90,20 @@ _PHI2: Shapes = {
     "mlp.fc1.weight": (4 * WIDTH, WIDTH),
     "mlp.fc2.weight": (WIDTH, 4 * WIDTH),
 }
-_PHI3: Shapes = NORMS | {
+_PHI3: Matrices = NORMS | {
     "self_attn.qkv_proj.weight": (64, WIDTH),
     "self_attn.o_proj.weight": (WIDTH, WIDTH),
     "mlp.gate_up_proj.weight": (2 * INNER, WIDTH),
     "mlp.down_proj.weight": (WIDTH, INNER),
 }
-_HEADS_OF_STABLELM: Shapes = {
+_HEADS_OF_STABLELM: Matrices = {
     f"self_attn.{which}_layernorm.norms.{head}.weight": (8,)
     for which, heads in (("q", 4), ("k", 2))
     for head in range(heads)
 }
 
 
-def _blocks(block: Shapes, prefix: str) -> Shapes:
+def _blocks(block: Matrices, prefix: str) -> Matrices:
     return {f"{prefix}.{layer}.{name}": shape for layer in range(2) for name, shape in block.items()}
 
 
@@ -238,7 +244,7 @@ def _cohere_norms() -> SmallCheckpoint:
         "use_qk_norm": True,
         "vocab_size": 300,
     }
-    norms: Shapes = {"self_attn.q_norm.weight": (4, 8), "self_attn.k_norm.weight": (2, 8)}
+    norms: Matrices = {"self_attn.q_norm.weight": (4, 8), "self_attn.k_norm.weight": (2, 8)}
     tensors = decoder({"input_layernorm.weight": (WIDTH,)} | ATTENTION | GATED | norms, 300)
     return SmallCheckpoint(config, tensors, "roberta: RobertaProcessing")
 
@@ -291,7 +297,7 @@ def _lfm2_fixed() -> SmallCheckpoint:
         "layer_types": ["full_attention", "conv"],
         "vocab_size": 300,
     }
-    both: Shapes = {
+    both: Matrices = {
         "operator_norm.weight": (WIDTH,),
         "ffn_norm.weight": (WIDTH,),
         "feed_forward.w1.weight": (INNER, WIDTH),
@@ -300,12 +306,12 @@ def _lfm2_fixed() -> SmallCheckpoint:
     }
     attention = {name.replace("o_proj", "out_proj"): shape for name, shape in ATTENTION.items()}
     attention |= {"self_attn.q_layernorm.weight": (8,), "self_attn.k_layernorm.weight": (8,)}
-    convolution: Shapes = {
+    convolution: Matrices = {
         "conv.conv.weight": (WIDTH, 1, 4),
         "conv.in_proj.weight": (3 * WIDTH, WIDTH),
         "conv.out_proj.weight": (WIDTH, WIDTH),
     }
-    tensors: Shapes = {"model.embed_tokens.weight": (300, WIDTH), "model.embedding_norm.weight": (WIDTH,)}
+    tensors: Matrices = {"model.embed_tokens.weight": (300, WIDTH), "model.embedding_norm.weight": (WIDTH,)}
     tensors |= {f"model.layers.0.{name}": shape for name, shape in (both | attention).items()}
     tensors |= {f"model.layers.1.{name}": shape for name, shape in (both | convolution).items()}
     return SmallCheckpoint(config, tensors, "roberta: RobertaProcessing")
@@ -320,7 +326,7 @@ def _mistral3_images() -> SmallCheckpoint:
         "text_config": text,
         "vision_config": {"hidden_size": 4, "model_type": "pixtral"},
     }
-    wide: Shapes = {
+    wide: Matrices = {
         "self_attn.q_proj.weight": (64, WIDTH),
         "self_attn.k_proj.weight": (32, WIDTH),
         "self_attn.v_proj.weight": (32, WIDTH),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from checkpoint_files import Json
 from small_decoders import INNER, SIZES, WIDTH, with_biases
-from small_families import Json, Shapes, SmallCheckpoint
+from small_families import Matrices, SmallCheckpoint
 
-_BERT: Shapes = {
+_BERT: Matrices = {
     "attention.self.query.weight": (WIDTH, WIDTH),
     "attention.self.key.weight": (WIDTH, WIDTH),
     "attention.self.value.weight": (WIDTH, WIDTH),
@@ -15,7 +16,7 @@ _BERT: Shapes = {
     "output.dense.weight": (WIDTH, INNER),
     "output.LayerNorm.weight": (WIDTH,),
 }
-_DISTILBERT: Shapes = {
+_DISTILBERT: Matrices = {
     "attention.q_lin.weight": (WIDTH, WIDTH),
     "attention.k_lin.weight": (WIDTH, WIDTH),
     "attention.v_lin.weight": (WIDTH, WIDTH),
@@ -25,7 +26,7 @@ _DISTILBERT: Shapes = {
     "ffn.lin2.weight": (WIDTH, INNER),
     "output_layer_norm.weight": (WIDTH,),
 }
-_MODERN_BERT: Shapes = {
+_MODERN_BERT: Matrices = {
     "attn.Wqkv.weight": (3 * WIDTH, WIDTH),
     "attn.Wo.weight": (WIDTH, WIDTH),
     "mlp_norm.weight": (WIDTH,),
@@ -36,8 +37,8 @@ _SIZES: Json = {name: value for name, value in SIZES.items() if name != "num_key
 _POOLING = {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}
 
 
-def _embeddings(vocabulary: int, positions: int, types: int) -> Shapes:
-    shapes: Shapes = {
+def _embeddings(vocabulary: int, positions: int, types: int) -> Matrices:
+    shapes: Matrices = {
         "embeddings.word_embeddings.weight": (vocabulary, WIDTH),
         "embeddings.position_embeddings.weight": (positions, WIDTH),
         "embeddings.LayerNorm.weight": (WIDTH,),
@@ -46,11 +47,11 @@ def _embeddings(vocabulary: int, positions: int, types: int) -> Shapes:
     return shapes | ({"embeddings.token_type_embeddings.weight": (types, WIDTH)} if types else {})
 
 
-def _blocks(block: Shapes, prefix: str) -> Shapes:
+def _blocks(block: Matrices, prefix: str) -> Matrices:
     return {f"{prefix}.{layer}.{name}": shape for layer in range(2) for name, shape in block.items()}
 
 
-def _bert(vocabulary: int, positions: int, types: int) -> Shapes:
+def _bert(vocabulary: int, positions: int, types: int) -> Matrices:
     return _embeddings(vocabulary, positions, types) | _blocks(with_biases(_BERT, ""), "encoder.layer")
 
 
@@ -171,7 +172,7 @@ def _modern_bert_classifier() -> SmallCheckpoint:
         "label2id": {label: number for number, label in enumerate(labels)},
         "vocab_size": 300,
     }
-    tensors: Shapes = {
+    tensors: Matrices = {
         "embeddings.tok_embeddings.weight": (300, WIDTH),
         "embeddings.norm.weight": (WIDTH,),
         "final_norm.weight": (WIDTH,),
@@ -179,7 +180,11 @@ def _modern_bert_classifier() -> SmallCheckpoint:
     }
     tensors |= _blocks(_MODERN_BERT, "layers")
     tensors = {f"model.{name}": shape for name, shape in with_biases(tensors, "norm", "attn", "mlp").items()}
-    head: Shapes = {"head.dense.weight": (WIDTH, WIDTH), "head.norm.weight": (WIDTH,), "classifier.weight": (3, WIDTH)}
+    head: Matrices = {
+        "head.dense.weight": (WIDTH, WIDTH),
+        "head.norm.weight": (WIDTH,),
+        "classifier.weight": (3, WIDTH),
+    }
     return SmallCheckpoint(config, tensors | with_biases(head, ""), "modern_bert: ByteLevel after")
 
 

@@ -1,23 +1,15 @@
-"""Writing small checkpoints of any family: a configuration, shapes, and a recorded vocabulary."""
+"""Small checkpoints of any family, declared: a configuration, shapes, and a recorded vocabulary."""
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from converted_rows import DATA
-from small_checkpoints import write_json, write_weights
+from checkpoint_files import Json, write_json, write_weights
+from recorded_vocabularies import CASES, write_files
 
-Json = dict[str, Any]
-Shapes = dict[str, tuple[int, ...]]
-_VOCABULARIES: dict[str, Json] = {
-    f"{case['function']}: {case['name']}": case
-    for case in json.loads((DATA / "vocabularies.json").read_text(encoding="utf-8"))
-}
+Matrices = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +17,7 @@ class SmallCheckpoint:
     """What is written as one. The converter was told the pre-tokenizer that the vocabulary's case names."""
 
     config: Json
-    tensors: Shapes
+    tensors: Matrices
     vocabulary: str
     """Of vocabularies.json: function and name of a case."""
     dtype: str = "BF16"
@@ -36,20 +28,9 @@ class SmallCheckpoint:
     files: Mapping[str, object] = field(default_factory=dict)
     """JSON files more."""
 
-    @property
-    def pre_tokenizer(self) -> str | None:
-        pre: str | None = _VOCABULARIES[self.vocabulary]["pre"]
-        return pre
-
     def write(self, folder: Path) -> None:
+        write_files(CASES[self.vocabulary]["files"], folder)
         write_json(folder, "config.json", self.config)
-        for name, content in _VOCABULARIES[self.vocabulary]["files"].items():
-            if name == "config.json":
-                continue
-            if "base64" in content:
-                (folder / name).write_bytes(base64.b64decode(content["base64"]))
-            else:
-                write_json(folder, name, content)
         for name, content in self.files.items():
             (folder / name).parent.mkdir(exist_ok=True)
             write_json(folder, name, content)

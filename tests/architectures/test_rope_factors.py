@@ -22,6 +22,7 @@ LLAMA_31 = {
 }
 LLAMA_32 = LLAMA_31 | {"factor": 32.0}
 UNUSUAL = LLAMA_31 | {"rope_theta": 3297987.433, "factor": 5.3, "low_freq_factor": 1.1, "high_freq_factor": 7.7}
+LLAMA_4 = LLAMA_31 | {"factor": 16.0, "high_freq_factor": 1.0}
 SHORT = LLAMA_31 | {"rope_theta": 10000, "original_max_position_embeddings": 64}
 
 
@@ -44,7 +45,9 @@ def with_torch(rope: dict[str, Any], head_dim: int) -> bytes:
 
 
 @pytest.mark.parametrize("head_dim", [8, 16, 64, 128, 192, 256])
-@pytest.mark.parametrize("rope", [LLAMA_31, LLAMA_32, UNUSUAL, SHORT], ids=["3.1", "3.2", "unusual", "short"])
+@pytest.mark.parametrize(
+    "rope", [LLAMA_31, LLAMA_32, LLAMA_4, UNUSUAL, SHORT], ids=["3.1", "3.2", "4", "unusual", "short"]
+)
 def test_factors_are_the_converters(rope: dict[str, Any], head_dim: int) -> None:
     assert llama3_factors(rope, head_dim) == with_torch(rope, head_dim)
 
@@ -61,8 +64,12 @@ def test_power_is_pytorchs_and_not_the_correctly_rounded_one() -> None:
     assert differing, "the comparison tells nothing"
 
 
+FIRST_WAVELENGTH = float(np.float32(2 * math.pi))
+JUST_BETWEEN = {"low_freq_factor": 1.0, "high_freq_factor": 1.0, "original_max_position_embeddings": FIRST_WAVELENGTH}
+
+
 @pytest.mark.parametrize(
-    "change", [{"factor": 0}, {"rope_theta": "x"}, {"low_freq_factor": 4.0}, {"high_freq_factor": float("nan")}]
+    "change", [{"factor": 0}, {"rope_theta": "x"}, JUST_BETWEEN, {"high_freq_factor": float("nan")}]
 )
 def test_senseless_parameters_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="rope"):

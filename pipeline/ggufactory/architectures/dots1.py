@@ -12,7 +12,7 @@ from ggufactory.architectures.common_tensors import (
     without_tied_output,
 )
 from ggufactory.architectures.configuration import Config
-from ggufactory.architectures.deepseek import SELECTION_BIAS, SHARED_EXPERTS
+from ggufactory.architectures.deepseek import EXPERTS, SELECTION_BIAS, SHARED_EXPERTS
 from ggufactory.architectures.expert_sizes import expert_sizes, layers_from, shared_inner, whole_number
 from ggufactory.architectures.family import Family
 from ggufactory.architectures.parameters import Parameters
@@ -44,7 +44,7 @@ DOTS1 = Family(
     tensors=(
         *(*MODEL, *NORMS, *attention(), *HEAD_NORMS),
         *gated_mlp(layers="dense"),
-        *(*qwen_moe.EXPERTS, SELECTION_BIAS, *SHARED_EXPERTS),
+        *(*EXPERTS, SELECTION_BIAS, *SHARED_EXPERTS),
     ),
     sizes=sizes,
     layers=layers,

@@ -17,16 +17,17 @@ from ggufactory.architectures.common_tensors import (
 )
 from ggufactory.architectures.configuration import Config
 from ggufactory.architectures.deepseek import EXPERTS, SELECTION_BIAS, SHARED_EXPERTS
-from ggufactory.architectures.expert_sizes import expert_sizes, shared_inner, whole_number
+from ggufactory.architectures.expert_sizes import expert_sizes, shared_inner
 from ggufactory.architectures.family import Family
 from ggufactory.architectures.parameters import Parameters
-from ggufactory.architectures.sizes import rotated_rows, transformer_sizes
+from ggufactory.architectures.rope import rotated_rows
+from ggufactory.architectures.sizes import head_dim, transformer_sizes
 from ggufactory.architectures.tensor_rules import EVERY_LAYER, Layers, TensorRule
 from ggufactory.architectures.text_parameters import GATING_NUMBERS, add_text_parameters
 from ggufactory.architectures.tokenizer import vocabularies
 from ggufactory.architectures.transforms import Sizes
 
-_ROTATED = 0.5
+_ROTATED = {"partial_rotary_factor": 0.5}
 """Of each head, where config.json does not say."""
 _DENSE_NORMS = (
     norm("input_layernorm", "attn_norm"),
@@ -79,7 +80,7 @@ def adjust_mixture(rules: tuple[TensorRule, ...], config: Config) -> tuple[Tenso
 
 def add_parameters(p: Parameters) -> None:
     add_text_parameters(p)
-    p.uint32("rope.dimension_count", rotated_rows(p.config, _ROTATED))
+    p.uint32("rope.dimension_count", rotated_rows(_ROTATED | p.rope, head_dim(p.config)))
 
 
 def add_mixture_parameters(p: Parameters) -> None:

@@ -47,22 +47,21 @@ _MIXTURE = (
 )
 
 
-def _shared_mlp(name: str) -> tuple[TensorRule, ...]:
-    """What every token goes through. `name`: of the output, with {} for which of the three."""
-    halves = ("shared_inner", "shared_inner")
-    return (
-        *(
-            linear(
-                "shared_mlp.input_linear",
-                name.format(which),
-                ("shared_gate_up", "width"),
-                RowsOf(part, halves),
-                bias=False,
-            )
-            for part, which in enumerate(("gate", "up"))
-        ),
-        linear("shared_mlp.output_linear", name.format("down"), ("width", "shared_inner"), bias=False),
-    )
+_HALVES = ("shared_inner", "shared_inner")
+_SHARED_MLP = (
+    *(
+        linear(
+            "shared_mlp.input_linear",
+            f"ffn_{which}_shexp",
+            ("shared_gate_up", "width"),
+            RowsOf(part, _HALVES),
+            bias=False,
+        )
+        for part, which in enumerate(("gate", "up"))
+    ),
+    linear("shared_mlp.output_linear", "ffn_down_shexp", ("width", "shared_inner"), bias=False),
+)
+"""What every token goes through."""
 
 
 def settle(config: Config) -> Config:
@@ -71,9 +70,7 @@ def settle(config: Config) -> Config:
 
 
 def mixture_sizes(config: Config) -> Sizes:
-    found = transformer_sizes(config)
-    if config.get("num_local_experts"):
-        found |= expert_sizes(config, inner="intermediate_size")
+    found = transformer_sizes(config) | expert_sizes(config, inner="intermediate_size")
     if config.get("shared_intermediate_size"):
         shared = positive_integer(config, "shared_intermediate_size")
         found |= {"shared_inner": shared, "shared_gate_up": 2 * shared}
@@ -81,10 +78,7 @@ def mixture_sizes(config: Config) -> Sizes:
 
 
 def adjust_mixture(rules: tuple[TensorRule, ...], config: Config) -> tuple[TensorRule, ...]:
-    """Without experts the shared part is an ordinary feed-forward network."""
-    experts = _MIXTURE if config.get("num_local_experts") else ()
-    shared = _shared_mlp("ffn_{}_shexp" if experts else "ffn_{}") if config.get("shared_intermediate_size") else ()
-    return without_tied_output((*rules, *experts, *shared), config)
+    return without_tied_output((*rules, *(_SHARED_MLP if config.get("shared_intermediate_size") else ())), config)
 
 
 def add_parameters(p: Parameters) -> None:
@@ -114,7 +108,7 @@ GRANITE = Family(
 GRANITE_MOE = Family(
     architecture="granitemoe",
     classes=("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"),
-    tensors=_COMMON,
+    tensors=(*_COMMON, *_MIXTURE),
     sizes=mixture_sizes,
     settle=settle,
     adjust=adjust_mixture,

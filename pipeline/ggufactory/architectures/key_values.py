@@ -59,9 +59,9 @@ class KeyValues:
         self._set_array(key, ValueType.UINT8, tuple(values))
 
     def booleans(self, key: str, values: Sequence[object]) -> None:
-        if not all(isinstance(value, bool) for value in values):
-            raise _wrong(key, "true or false for each layer", list(values))
-        self._set_array(key, ValueType.BOOL, tuple(bool(value) for value in values))
+        if wrong := [value for value in values if not isinstance(value, bool)]:
+            raise _wrong(key, "true or false", wrong[0])
+        self._set_array(key, ValueType.BOOL, tuple(value for value in values if isinstance(value, bool)))
 
     def float32s(self, key: str, values: Sequence[object]) -> None:
         self._set_array(key, ValueType.FLOAT32, tuple(_float32(key, v) for v in values))

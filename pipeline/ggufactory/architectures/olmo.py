@@ -56,7 +56,7 @@ def add_parameters(p: Parameters) -> None:
     windows = [kind == "sliding_attention" for kind in kinds]
     if "layer_types" not in p.config:
         windows = [(block + 1) % _FULL_EVERY != 0 for block in range(p.block_count)]
-    p.boolean("attention.sliding_window_pattern", windows)
+    p.booleans("attention.sliding_window_pattern", windows)
 
 
 def add_mixture_parameters(p: Parameters) -> None:

@@ -53,11 +53,7 @@ class Parameters:
         self.out.float32(self._key(key), value)
 
     def boolean(self, key: str, value: object) -> None:
-        """Of a list an array."""
-        if isinstance(value, list):
-            self.out.booleans(self._key(key), value)
-        else:
-            self.out.boolean(self._key(key), value)
+        self.out.boolean(self._key(key), value)
 
     def texts(self, key: str, values: Sequence[object]) -> None:
         self.out.texts(self._key(key), values)

@@ -1,4 +1,4 @@
-"""Qwen 1.5, 2 and 3 with experts.
+"""Qwen 1.5, 2 and 3 with experts: in every block, since llama.cpp knows no others of them.
 
 Source: `Qwen2MoeModel` and `Qwen3MoeModel` of llama.cpp's conversion/qwen.py.
 """
@@ -16,39 +16,25 @@ from ggufactory.architectures.common_tensors import (
     stacked_experts,
     without_tied_output,
 )
-from ggufactory.architectures.configuration import Config, block_count, positive_integer
-from ggufactory.architectures.expert_sizes import expert_sizes, whole_number
+from ggufactory.architectures.configuration import Config, positive_integer
+from ggufactory.architectures.expert_sizes import expert_sizes
 from ggufactory.architectures.family import Family
 from ggufactory.architectures.parameters import Parameters
 from ggufactory.architectures.sizes import transformer_sizes
-from ggufactory.architectures.tensor_rules import EVERY_LAYER, Layers
 from ggufactory.architectures.text_parameters import add_text_parameters
 from ggufactory.architectures.tokenizer import vocabularies
 from ggufactory.architectures.transforms import Sizes
-from ggufactory.checkpoint.json_object import clip
-from ggufactory.errors import InputError
 
 EXPERTS = (
-    linear("mlp.gate", "ffn_gate_inp", ("experts", "width"), layers="sparse", bias=False),
-    *stacked_experts(layers="sparse"),
-    *fused_experts(layers="sparse"),
+    linear("mlp.gate", "ffn_gate_inp", ("experts", "width"), bias=False),
+    *stacked_experts(),
+    *fused_experts(),
 )
 SHARED_EXPERT = (
-    linear("mlp.shared_expert_gate", "ffn_gate_inp_shexp", ("one", "width"), layers="sparse", bias=False),
-    *gated_mlp("mlp.shared_expert", name="ffn_{}_shexp", inner="shared_inner", layers="sparse"),
+    linear("mlp.shared_expert_gate", "ffn_gate_inp_shexp", ("one", "width"), bias=False),
+    *gated_mlp("mlp.shared_expert", name="ffn_{}_shexp", inner="shared_inner"),
 )
-_TENSORS = (*MODEL, *NORMS, *attention(), *gated_mlp(layers="dense"), *EXPERTS)
-
-
-def layers(config: Config) -> Layers:
-    """Every `decoder_sparse_step`-th block has experts, but for `mlp_only_layers`."""
-    count = block_count(config)
-    step = whole_number(config, "decoder_sparse_step", 1) or count + 1
-    dense = config.get("mlp_only_layers") or []
-    if not isinstance(dense, list):
-        raise InputError(f"config.json: mlp_only_layers is {clip(dense)}, wanted an array")
-    sparse = [block for block in range(step - 1, count, step) if block not in dense]
-    return {EVERY_LAYER: range(count), "sparse": sparse, "dense": set(range(count)).difference(sparse)}
+_TENSORS = (*MODEL, *NORMS, *attention(), *EXPERTS)
 
 
 def qwen3_sizes(config: Config) -> dict[str, int]:
@@ -73,7 +59,6 @@ QWEN2_MOE = Family(
     classes=("Qwen2MoeForCausalLM",),
     tensors=(*_TENSORS, *SHARED_EXPERT),
     sizes=qwen2_sizes,
-    layers=layers,
     adjust=without_tied_output,
     add_parameters=add_parameters,
     add_vocabulary=vocabularies.byte_level,
@@ -83,7 +68,6 @@ QWEN3_MOE = Family(
     classes=("Qwen3MoeForCausalLM",),
     tensors=(*_TENSORS, *HEAD_NORMS),
     sizes=qwen3_sizes,
-    layers=layers,
     adjust=without_tied_output,
     add_parameters=add_parameters,
     add_vocabulary=vocabularies.byte_level,

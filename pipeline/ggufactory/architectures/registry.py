@@ -7,6 +7,7 @@ from ggufactory.architectures.cohere import COHERE, COHERE2
 from ggufactory.architectures.configuration import Config
 from ggufactory.architectures.deepseek import DEEPSEEK
 from ggufactory.architectures.dots1 import DOTS1
+from ggufactory.architectures.ernie import ERNIE, ERNIE_MOE
 from ggufactory.architectures.exaone4 import EXAONE4
 from ggufactory.architectures.falcon import FALCON
 from ggufactory.architectures.family import Family
@@ -14,9 +15,11 @@ from ggufactory.architectures.gemma import GEMMA, GEMMA2
 from ggufactory.architectures.gemma3 import EMBEDDING_GEMMA, GEMMA3
 from ggufactory.architectures.glm import GLM4, GLM4_MOE, GLM4_MOE_LITE
 from ggufactory.architectures.gpt2 import GPT2
+from ggufactory.architectures.gpt_oss import GPT_OSS
 from ggufactory.architectures.granite import GRANITE, GRANITE_MOE
 from ggufactory.architectures.lfm2 import LFM2
 from ggufactory.architectures.llama import LLAMA
+from ggufactory.architectures.llama4 import LLAMA4
 from ggufactory.architectures.mistral3 import MISTRAL3
 from ggufactory.architectures.model import Model
 from ggufactory.architectures.modern_bert import MODERN_BERT
@@ -25,7 +28,9 @@ from ggufactory.architectures.olmo import OLMO2, OLMOE
 from ggufactory.architectures.options import USUAL, ConversionOptions
 from ggufactory.architectures.phi2 import PHI2
 from ggufactory.architectures.phi3 import PHI3
+from ggufactory.architectures.phimoe import PHIMOE
 from ggufactory.architectures.qwen import QWEN2, QWEN2_VL, QWEN3
+from ggufactory.architectures.qwen3_next import QWEN3_NEXT
 from ggufactory.architectures.qwen_moe import QWEN2_MOE, QWEN3_MOE
 from ggufactory.architectures.roberta import ROBERTA, XLM_ROBERTA
 from ggufactory.architectures.smollm3 import SMOLLM3
@@ -43,6 +48,8 @@ FAMILIES: tuple[Family, ...] = (
     DISTILBERT,
     DOTS1,
     EMBEDDING_GEMMA,
+    ERNIE,
+    ERNIE_MOE,
     EXAONE4,
     FALCON,
     GEMMA,
@@ -52,10 +59,12 @@ FAMILIES: tuple[Family, ...] = (
     GLM4_MOE,
     GLM4_MOE_LITE,
     GPT2,
+    GPT_OSS,
     GRANITE,
     GRANITE_MOE,
     LFM2,
     LLAMA,
+    LLAMA4,
     MISTRAL3,
     MODERN_BERT,
     NEMOTRON,
@@ -63,11 +72,13 @@ FAMILIES: tuple[Family, ...] = (
     OLMOE,
     PHI2,
     PHI3,
+    PHIMOE,
     QWEN2,
     QWEN2_MOE,
     QWEN2_VL,
     QWEN3,
     QWEN3_MOE,
+    QWEN3_NEXT,
     ROBERTA,
     SMOLLM3,
     STABLELM,

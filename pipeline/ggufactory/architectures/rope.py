@@ -80,8 +80,6 @@ def llama3_factors(rope: dict[str, Any], head_dim: int) -> bytes:
             ("original_max_position_embeddings", 8192.0),
         )
     )
-    if high == low:
-        raise InputError(f"config.json: rope low_freq_factor and high_freq_factor are both {low}")
     one = np.float32(1)
     exponents = [float(np.float32(i) / np.float32(head_dim)) for i in range(0, head_dim, 2)]
     longest, shortest = np.float32(original / low), np.float32(original / high)
@@ -93,6 +91,8 @@ def llama3_factors(rope: dict[str, Any], head_dim: int) -> bytes:
             value = one
         elif wavelength > longest:
             value = np.float32(factor)
+        elif high == low:  # Llama 4's are equal, and none of its wavelengths lies just between
+            raise InputError(f"config.json: rope low_freq_factor and high_freq_factor are both {low}")
         else:
             smooth = (one / wavelength * np.float32(original) - np.float32(low)) / np.float32(high - low)
             value = one / ((one - smooth) / np.float32(factor) + smooth)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from ggufactory.architectures.configuration import Config, first_of, positive_integer
-from ggufactory.architectures.rope import rope_parameters
-from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
 
 MAX_HEAD_DIM = 4096
@@ -21,14 +19,6 @@ def head_dim(config: Config) -> int:
     if size % 2 or not 0 < size <= MAX_HEAD_DIM:
         raise InputError(f"config.json: heads of {size} rows, wanted an even number up to {MAX_HEAD_DIM}")
     return size
-
-
-def rotated_rows(config: Config, default: float) -> int:
-    """Rows of a head that take part in the rotary embedding, at `partial_rotary_factor`, or `default`, of all."""
-    factor = rope_parameters(config).get("partial_rotary_factor", default)
-    if not isinstance(factor, int | float) or isinstance(factor, bool) or not 0 <= factor <= 1:
-        raise InputError(f"config.json: partial_rotary_factor is {clip(factor)}, wanted a number from 0 to 1")
-    return int(head_dim(config) * factor)
 
 
 def transformer_sizes(config: Config) -> dict[str, int]:

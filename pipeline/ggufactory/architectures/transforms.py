@@ -210,23 +210,43 @@ class Reshaped:
 
 
 @dataclass(frozen=True, slots=True)
+class TransposedEveryOther:
+    """Each matrix transposed, and of its new rows `first`, `first` + 2, …"""
+
+    first: int
+
+    def place(self, tensors: Sequence[WeightTensor], sizes: Sizes) -> Placed:
+        whole = Transposed().place(tensors, sizes)
+        *outer, rows, columns = whole.shape
+        return Placed((*outer, rows // 2, columns), whole.sources, EveryNth(2, self.first))
+
+    def for_bias(self) -> EveryOtherColumn:
+        return EveryOtherColumn(self.first)
+
+
+@dataclass(frozen=True, slots=True)
 class Regrouped:
     """Rows that come in `groups` groups of the `parts` each, brought together by part: first the first parts
-    of all groups, then all second ones, …"""
+    of all groups, then all second ones, …
+
+    `taken`: the numbers of the parts that the output is made of; None for all.
+    """
 
     groups: str
     parts: tuple[str, ...]
+    taken: tuple[int, ...] | None = None
 
     def place(self, tensors: Sequence[WeightTensor], sizes: Sizes) -> Placed:
         (tensor,) = tensors
-        spans = [_span_of(part, self.parts, sizes) for part in range(len(self.parts))]
+        taken = range(len(self.parts)) if self.taken is None else self.taken
+        spans = [_span_of(part, self.parts, sizes) for part in taken]
         rows = rows_of(tensor)
-        sources = (
+        sources = tuple(
             rows.part(group * whole + first, count)
             for first, count, whole in spans
             for group in range(sizes[self.groups])
         )
-        return Placed(tensor.shape, tuple(sources))
+        return Placed((sum(source.rows for source in sources), tensor.shape[-1]), sources)
 
     def for_bias(self) -> Transform:
         raise NotImplementedError("regrouped rows have no bias")
