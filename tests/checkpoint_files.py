@@ -14,15 +14,18 @@ Shapes = dict[str, tuple[str, tuple[int, ...]]]
 """Tensors by name: dtype and shape."""
 
 
-def write_json(folder: Path, name: str, content: Json) -> None:
+def write_json(folder: Path, name: str, content: object) -> None:
     (folder / name).write_text(json.dumps(content), encoding="utf-8")
 
 
-def write_weights(folder: Path, tensors: Shapes) -> None:
-    """model.safetensors with numbers of ordinary size that depend on nothing but the tensor's name."""
+def write_weights(folder: Path, tensors: Shapes, zeros: tuple[str, ...] = ()) -> None:
+    """model.safetensors with numbers of ordinary size that depend on nothing but the tensor's name; with zeros
+    where that ends in one of `zeros`."""
     header, body = {}, bytearray()
     for name, (dtype, shape) in tensors.items():
         data = _numbers(name, dtype, int(np.prod(shape)))
+        if name.endswith(zeros):
+            data = bytes(len(data))
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
         body += data
     text = json.dumps(header).encode()
@@ -30,6 +33,8 @@ def write_weights(folder: Path, tensors: Shapes) -> None:
 
 
 def _numbers(name: str, dtype: str, count: int) -> bytes:
+    if dtype == "I64":
+        return np.arange(count, dtype="<i8").tobytes()
     bits = np.frombuffer(shake_256(name.encode()).digest(4 * count), "<u4")
     # Sign and mantissa are random, the exponent is one of four around 1/64.
     single = (bits & 0x807FFFFF) | (119 + (bits >> 23 & 3)) << 23

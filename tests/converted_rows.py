@@ -29,6 +29,12 @@ TOLD = {
 }
 """The converter was told the name of the family's published pre-tokenizer, and so are we: these
 vocabularies were made on the spot, and all of their tokenizer.json files split text as Llama 3's do."""
+TOLD_FOR_SMALL = {
+    *("bert_classifier", "bert_unnamed_classes", "cohere2_biases", "cohere_norms", "distilbert_classifier"),
+    *("exaone4_llama3", "falcon_multi_query", "gemma3_images", "gpt2_published", "lfm2_fixed", "ministral3"),
+    *("mistral3_images", "modern_bert_classifier", "phi2", "phi3_longrope", "roberta_classifier", "stablelm_heads"),
+}
+"""The same for small checkpoints."""
 
 
 def expected(name: str) -> dict[str, Any]:
@@ -38,7 +44,7 @@ def expected(name: str) -> dict[str, Any]:
 
 def conversion(name: str) -> ConversionOptions:
     """How the recorded checkpoint was converted."""
-    if name not in TOLD:
+    if name not in TOLD | TOLD_FOR_SMALL:
         return ConversionOptions()
     return ConversionOptions(pre_tokenizer=expected(name)["kv"]["tokenizer.ggml.pre"][1])
 

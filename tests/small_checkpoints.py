@@ -15,10 +15,14 @@ from tokenizers import Tokenizer, decoders, models
 
 from checkpoint_files import Json, Shapes, write_json, write_weights
 from converted_rows import DATA
+from small_decoders import DECODERS
+from small_encoders import ENCODERS
 from small_mixtures import MIXTURES
 
 SENTENCEPIECE = DATA / "llama2" / "checkpoint" / "tokenizer.model"
 BYTE_LEVEL = DATA / "llama31" / "checkpoint" / "tokenizer.json"
+
+DECLARED = {name: checkpoint() for name, checkpoint in (DECODERS | ENCODERS).items()}
 
 
 def write_checkpoint(name: str, parent: Path) -> Path:
@@ -239,6 +243,7 @@ CHECKPOINTS: dict[str, Callable[[Path], None]] = {
     "llama_hf": _llama_hf,
     "byte_level": _byte_level,
     **MIXTURES,
+    **{name: checkpoint.write for name, checkpoint in DECLARED.items()},
 }
 FOLDERS = {
     "alpaca": "alpaca",
@@ -247,6 +252,7 @@ FOLDERS = {
     "llama_hf": "tiny",
     "byte_level": "Llama-3.2-1B-Instruct",
     **{name: name for name in MIXTURES},
+    **dict.fromkeys(DECLARED, "checkpoint"),
 }
 
 

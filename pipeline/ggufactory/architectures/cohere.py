@@ -22,8 +22,8 @@ from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.errors import InputError
 
 MAX_BIAS_BYTES = 1 << 20
-_NUMBERS = {"F16": "<f2", "F32": "<f4", "BF16": "<u2"}
-"""BF16 as integers of its size, of which only the positive zero is zero."""
+_UNSIGNED = {"F16": "<u2", "BF16": "<u2", "F32": "<u4"}
+"""As integers of the same size: without its sign, the highest bit, only zero is zero."""
 
 COHERE2_TENSORS = (EMBEDDINGS, OUTPUT_NORM, norm("input_layernorm", "attn_norm"), *attention(), *gated_mlp())
 COHERE_TENSORS = (
@@ -39,13 +39,13 @@ def _check_biases(config: Config, checkpoint: Checkpoint) -> Config:
         name = text_name(tensor.name, config)
         if name is None or not name.endswith(".bias"):
             continue
-        if tensor.dtype not in _NUMBERS or tensor.nbytes > MAX_BIAS_BYTES:
+        if tensor.dtype not in _UNSIGNED or tensor.nbytes > MAX_BIAS_BYTES:
             raise InputError(f"tensor {tensor.name} is {tensor.dtype} of {tensor.nbytes:,} bytes, which is no bias")
         data = bytearray(tensor.nbytes)
         checkpoint.store.read_into(
             tensor.file, tensor.offset, memoryview(data), etag=checkpoint.files[tensor.file].etag
         )
-        if np.any(np.frombuffer(data, _NUMBERS[tensor.dtype])):
+        if np.any(np.left_shift(np.frombuffer(data, _UNSIGNED[tensor.dtype]), 1)):
             raise InputError(f"tensor {tensor.name} is not zero: llama.cpp's model of this architecture has no biases")
     return config
 

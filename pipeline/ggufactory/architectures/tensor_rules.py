@@ -17,6 +17,9 @@ BLOCK = "{}"
 EXPERT = "{expert}"
 EVERY_LAYER = "every"
 
+MOST_MISSING = 300
+"""Tensors of one rule and block that are told; an ordinary mixture has fewer experts, or none is missing."""
+
 Layers = Mapping[str, Collection[int]]
 """Sets of blocks by the name that rules use; `EVERY_LAYER` is all of them."""
 
@@ -100,16 +103,15 @@ class _Matching:
     def match(self, alternatives: Sequence[TensorRule], block: int | None) -> None:
         """The one of the rules that the checkpoint follows for this block."""
         for rule in alternatives:
-            names = self._source_names(rule, block)
-            found = [name for name in names if name in self._tensors]
+            found, missing = self._look_up(rule, block)
             if found:
-                self._missing += [name for name in names if name not in self._tensors]
-                if len(found) == len(names):
-                    self._make(rule, block, names)
+                self._missing += missing
+                if not missing:
+                    self._make(rule, block, found)
                 self._used.update(found)
                 return
         if not any(rule.optional for rule in alternatives):
-            self._missing += self._source_names(alternatives[0], block)
+            self._missing += self._look_up(alternatives[0], block)[1]
 
     def outputs(self, block_count: int) -> tuple[OutputTensor, ...]:
         if unknown := [name for name in self._tensors if name not in self._used]:
@@ -121,11 +123,19 @@ class _Matching:
         self._faults.raise_any()
         return tuple(tensor for _, tensor in sorted(self._made, key=lambda made: made[0]))
 
-    def _source_names(self, rule: TensorRule, block: int | None) -> list[str]:
+    def _look_up(self, rule: TensorRule, block: int | None) -> tuple[list[str], list[str]]:
+        """The names of the rule's tensors that are there, and of those that are not: of the experts that a
+        hostile config.json says there are, no more than make the case."""
         name = rule.source if block is None else rule.source.replace(BLOCK, str(block))
-        if EXPERT not in name:
-            return [name]
-        return [name.replace(EXPERT, str(expert)) for expert in range(self._sizes[rule.experts])]
+        experts = range(self._sizes[rule.experts]) if EXPERT in name else range(1)
+        found: list[str] = []
+        missing: list[str] = []
+        for expert in experts:
+            source = name.replace(EXPERT, str(expert))
+            (found if source in self._tensors else missing).append(source)
+            if len(missing) == MOST_MISSING:
+                break
+        return found, missing
 
     def _make(self, rule: TensorRule, block: int | None, names: Sequence[str]) -> None:
         sources = [self._tensors[name] for name in names]
