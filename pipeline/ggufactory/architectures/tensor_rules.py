@@ -17,6 +17,9 @@ BLOCK = "{}"
 EXPERT = "{expert}"
 EVERY_LAYER = "every"
 
+_MOST_MISSING = 100_000
+"""More than that are not looked for: config.json is of another model, or says numbers that no model has."""
+
 Layers = Mapping[str, Collection[int]]
 """Sets of blocks by the name that rules use; `EVERY_LAYER` is all of them."""
 
@@ -99,6 +102,8 @@ class _Matching:
 
     def match(self, alternatives: Sequence[TensorRule], block: int | None) -> None:
         """The one of the rules that the checkpoint follows for this block."""
+        if len(self._missing) > _MOST_MISSING:
+            return
         for rule in alternatives:
             names = self._source_names(rule, block)
             found = [name for name in names if name in self._tensors]
@@ -112,7 +117,8 @@ class _Matching:
             self._missing += self._source_names(alternatives[0], block)
 
     def outputs(self, block_count: int) -> tuple[OutputTensor, ...]:
-        if unknown := [name for name in self._tensors if name not in self._used]:
+        unknown = [name for name in self._tensors if name not in self._used]
+        if unknown and len(self._missing) <= _MOST_MISSING:
             has = f"this architecture of {block_count} layers does not have"
             self._faults.add(f"{len(unknown)} tensors that {has}: {listed(unknown)}")
         if self._missing:
@@ -125,7 +131,9 @@ class _Matching:
         name = rule.source if block is None else rule.source.replace(BLOCK, str(block))
         if EXPERT not in name:
             return [name]
-        return [name.replace(EXPERT, str(expert)) for expert in range(self._sizes[rule.experts])]
+        # One more than there can be: enough to find that they are missing.
+        experts = min(self._sizes[rule.experts], len(self._tensors) + 1)
+        return [name.replace(EXPERT, str(expert)) for expert in range(experts)]
 
     def _make(self, rule: TensorRule, block: int | None, names: Sequence[str]) -> None:
         sources = [self._tensors[name] for name in names]
