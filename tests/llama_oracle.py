@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 _F32 = 0
+_LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, c_void_p)
+_SILENT = _LogCallback(lambda level, text, data: None)
 
 
 class _ModelParams(ctypes.Structure):
@@ -120,6 +122,8 @@ def _library() -> ctypes.CDLL:
     library.llama_memory_clear.argtypes = [c_void_p, c_bool]
     library.llama_free.argtypes = [c_void_p]
     library.llama_model_free.argtypes = [c_void_p]
+    library.llama_log_set.argtypes = [_LogCallback, c_void_p]
+    library.llama_log_set(_SILENT, None)
     library.llama_backend_init()
     return library
 

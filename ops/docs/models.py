@@ -6,10 +6,12 @@ python ops/docs/models.py
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 from ggufactory import architectures
 from ggufactory.architectures.family import Family
@@ -63,10 +65,17 @@ def _families() -> Iterator[tuple[str, Family]]:
     """Every family, with how its file begins, up to a colon or the end of a sentence: the models that it is about."""
     for info in pkgutil.iter_modules(architectures.__path__):
         module = importlib.import_module(f"{architectures.__name__}.{info.name}")
-        declared = [value for value in vars(module).values() if isinstance(value, Family)]
+        declared = [
+            value for name, value in vars(module).items() if isinstance(value, Family) and _is_own(module, name)
+        ]
         if info.name != "registry" and declared:
             about = re.split(r":|\.\s", str(module.__doc__))[0].replace("\n", " ")
             yield from ((about, family) for family in declared)
+
+
+def _is_own(module: ModuleType, name: str) -> bool:
+    """Whether the module gives the name a value, and does not import it."""
+    return re.search(rf"^{name}\b.*=", inspect.getsource(module), re.MULTILINE) is not None
 
 
 if __name__ == "__main__":

@@ -143,12 +143,6 @@ def test_features_that_are_not_handled(yarn: Path, feature: Json) -> None:
     assert any(word in str(refusal(yarn)) for word in WORDS.get(next(iter(feature)), feature))
 
 
-@pytest.mark.parametrize("name", ["quant_config.json", "quantize_config.json"])
-def test_files_of_packed_checkpoints(yarn: Path, name: str) -> None:
-    (yarn / name).write_text("{}", encoding="utf-8")
-    assert name in str(refusal(yarn))
-
-
 def test_tekken_is_refused(yarn: Path) -> None:
     (yarn / "tekken.json").write_text("{}", encoding="utf-8")
     assert "tekken.json" in str(refusal(yarn))

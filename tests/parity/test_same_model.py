@@ -14,7 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from converted_rows import conversion
 from ggufactory import job
+from ggufactory.container.metadata import KeyValue, ValueType
+from ggufactory.plan.options import Options
 from ggufactory.spec import JobSpec
 from llama_oracle import LlamaModel
 from silent_watcher import SilentWatcher
@@ -23,6 +26,18 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 DATA = Path(__file__).parents[1] / "data" / "architectures"
+SCORES_BY_SIGMOID = 2
+SETTLED = {
+    "deepseek_v3": KeyValue("deepseek2.expert_gating_func", ValueType.UINT32, SCORES_BY_SIGMOID),
+    "deepseek_v3_fp8": KeyValue("deepseek2.expert_gating_func", ValueType.UINT32, SCORES_BY_SIGMOID),
+    "dots1": KeyValue("dots1.expert_gating_func", ValueType.UINT32, SCORES_BY_SIGMOID),
+}
+"""The recorded checkpoints' config.json leaves out `scoring_func`, which published ones have: the converter
+writes no key, and llama.cpp takes another function than transformers."""
+NOT_COMPARED = {
+    "olmoe": "llama.cpp takes OLMoE's key norm for as wide as its query norm; the recorded one is narrower",
+    "deepseek_v3_fp8": "transformers decodes FP8 weights on GPUs only; deepseek_v3 is the same model in BF16",
+}
 TOKENS = 40
 GENERATED = 6
 
@@ -38,8 +53,18 @@ FAMILIES = sorted(path.parent.name for path in DATA.glob("*/checkpoint") if _gen
 
 @pytest.fixture
 def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LlamaModel]:
-    source = DATA / request.param / "checkpoint"
-    job.run(JobSpec(source=str(source), to=str(tmp_path), ladder=("F32",), allow_requantize=True), SilentWatcher())
+    name = request.param
+    if name in NOT_COMPARED:
+        pytest.skip(NOT_COMPARED[name])
+    spec = JobSpec(
+        source=str(DATA / name / "checkpoint"),
+        to=str(tmp_path),
+        ladder=("F32",),
+        allow_requantize=True,
+        pre_tokenizer=conversion(name).pre_tokenizer,
+        options=Options(metadata=(SETTLED[name],) if name in SETTLED else ()),
+    )
+    job.run(spec, SilentWatcher())
     model = LlamaModel(str(tmp_path / "checkpoint-F32.gguf"), context=TOKENS)
     yield model
     model.close()

@@ -13,10 +13,12 @@ from ggufactory.architectures.common_tensors import (
     norm,
     without_tied_output,
 )
+from ggufactory.architectures.configuration import Config
 from ggufactory.architectures.family import Family
-from ggufactory.architectures.llama import computed
+from ggufactory.architectures.model import OutputTensor
 from ggufactory.architectures.parameters import Parameters
-from ggufactory.architectures.sizes import transformer_sizes
+from ggufactory.architectures.rope import full_attention, llama3_factors, rope_parameters
+from ggufactory.architectures.sizes import head_dim, transformer_sizes
 from ggufactory.architectures.text_parameters import add_text_parameters
 from ggufactory.architectures.tokenizer import vocabularies
 from ggufactory.checkpoint.json_object import clip
@@ -30,6 +32,19 @@ TENSORS = (
     *attention(),
     *gated_mlp(),
 )
+
+
+_DEFAULT_FACTOR = 16.0
+
+
+def computed(config: Config) -> tuple[OutputTensor, ...]:
+    """The factors of the rotary frequencies, made as Llama 3's."""
+    rope = full_attention(rope_parameters(config))
+    if str(rope.get("rope_type", "")).lower() != "llama3":
+        return ()
+    size = head_dim(config)
+    values = llama3_factors({"factor": _DEFAULT_FACTOR} | rope, size)
+    return (OutputTensor("rope_freqs.weight", (size // 2,), "F32", values=values),)
 
 
 def add_parameters(p: Parameters) -> None:

@@ -58,13 +58,13 @@ class KeyValues:
     def uint8s(self, key: str, values: bytes) -> None:
         self._set_array(key, ValueType.UINT8, tuple(values))
 
-    def float32s(self, key: str, values: Sequence[object]) -> None:
-        self._set_array(key, ValueType.FLOAT32, tuple(_float32(key, v) for v in values))
-
     def booleans(self, key: str, values: Sequence[object]) -> None:
         if wrong := [value for value in values if not isinstance(value, bool)]:
             raise _wrong(key, "true or false", wrong[0])
         self._set_array(key, ValueType.BOOL, tuple(value for value in values if isinstance(value, bool)))
+
+    def float32s(self, key: str, values: Sequence[object]) -> None:
+        self._set_array(key, ValueType.FLOAT32, tuple(_float32(key, v) for v in values))
 
     def _set(self, key: str, kind: ValueType, value: Scalar) -> None:
         self._entries[key] = KeyValue(key, kind, value)

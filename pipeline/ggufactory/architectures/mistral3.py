@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ggufactory.architectures import llama
 from ggufactory.architectures.configuration import Config
-from ggufactory.architectures.llama import LLAMA
-from ggufactory.architectures.llama import add_parameters as add_llama_parameters
 from ggufactory.architectures.parameters import Parameters
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
@@ -22,7 +21,7 @@ def settle(config: Config) -> Config:
 
 
 def add_parameters(p: Parameters) -> None:
-    add_llama_parameters(p)
+    llama.add_parameters(p)
     if p.config.get("model_type") != "ministral3":
         return
     if (kind := p.rope.get("rope_type")) != "yarn":
@@ -32,7 +31,7 @@ def add_parameters(p: Parameters) -> None:
 
 
 MISTRAL3 = replace(
-    LLAMA,
+    llama.LLAMA,
     architecture="mistral3",
     classes=("Mistral3ForConditionalGeneration", "Ministral3ForCausalLM"),
     settle=settle,

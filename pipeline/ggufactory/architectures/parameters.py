@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,9 @@ class Parameters:
 
     def boolean(self, key: str, value: object) -> None:
         self.out.boolean(self._key(key), value)
+
+    def texts(self, key: str, values: Sequence[object]) -> None:
+        self.out.texts(self._key(key), values)
 
     def booleans(self, key: str, values: list[bool]) -> None:
         self.out.booleans(self._key(key), values)

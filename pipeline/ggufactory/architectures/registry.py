@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ggufactory.architectures.bert import BERT, DISTILBERT
 from ggufactory.architectures.cohere import COHERE, COHERE2
 from ggufactory.architectures.configuration import Config
 from ggufactory.architectures.deepseek import DEEPSEEK
@@ -21,14 +22,17 @@ from ggufactory.architectures.llama import LLAMA
 from ggufactory.architectures.llama4 import LLAMA4
 from ggufactory.architectures.mistral3 import MISTRAL3
 from ggufactory.architectures.model import Model
+from ggufactory.architectures.modern_bert import MODERN_BERT
 from ggufactory.architectures.nemotron import NEMOTRON
 from ggufactory.architectures.olmo import OLMO2, OLMOE
 from ggufactory.architectures.options import USUAL, ConversionOptions
+from ggufactory.architectures.phi2 import PHI2
 from ggufactory.architectures.phi3 import PHI3
 from ggufactory.architectures.phimoe import PHIMOE
 from ggufactory.architectures.qwen import QWEN2, QWEN2_VL, QWEN3
 from ggufactory.architectures.qwen3_next import QWEN3_NEXT
 from ggufactory.architectures.qwen_moe import QWEN2_MOE, QWEN3_MOE
+from ggufactory.architectures.roberta import ROBERTA, XLM_ROBERTA
 from ggufactory.architectures.smollm3 import SMOLLM3
 from ggufactory.architectures.stablelm import STABLELM
 from ggufactory.architectures.starcoder2 import STARCODER2
@@ -37,9 +41,11 @@ from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
 
 FAMILIES: tuple[Family, ...] = (
+    BERT,
     COHERE,
     COHERE2,
     DEEPSEEK,
+    DISTILBERT,
     DOTS1,
     EMBEDDING_GEMMA,
     ERNIE,
@@ -60,9 +66,11 @@ FAMILIES: tuple[Family, ...] = (
     LLAMA,
     LLAMA4,
     MISTRAL3,
+    MODERN_BERT,
     NEMOTRON,
     OLMO2,
     OLMOE,
+    PHI2,
     PHI3,
     PHIMOE,
     QWEN2,
@@ -71,9 +79,11 @@ FAMILIES: tuple[Family, ...] = (
     QWEN3,
     QWEN3_MOE,
     QWEN3_NEXT,
+    ROBERTA,
     SMOLLM3,
     STABLELM,
     STARCODER2,
+    XLM_ROBERTA,
 )
 FAMILY_BY_CLASS = {name: family for family in FAMILIES for name in family.classes}
 

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufactory.architectures.llama import LLAMA
+from ggufactory.architectures import llama
 
-SMOLLM3 = replace(LLAMA, architecture="smollm3", classes=("SmolLM3ForCausalLM",))
+SMOLLM3 = replace(llama.LLAMA, architecture="smollm3", classes=("SmolLM3ForCausalLM",))

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggufactory.checkpoint.packing.integers import WORD_BITS, unpack_columns, unpack_rows
-from ggufactory.checkpoint.packing.number_types import Array, Singles, singles
+from ggufactory.checkpoint.packing.number_types import Array, Singles, overflow_ignored, singles
 from ggufactory.checkpoint.packing.packed_rows import PackedRows
 from ggufactory.checkpoint.packing.stored_matrix import StoredMatrix
 from ggufactory.checkpoint.rows import SLAB_BYTES, Bytes, ReadRange
@@ -136,7 +136,8 @@ class ColumnIntRows(PackedRows):
                 of_input = groups[inputs]
                 # Differences are small integers, so that the product alone is rounded.
                 numbers -= zeros[of_input, outputs]
-                numbers *= scales[of_input, outputs]
+                with overflow_ignored():
+                    numbers *= scales[of_input, outputs]
                 out[outputs, inputs] = numbers.T
 
 

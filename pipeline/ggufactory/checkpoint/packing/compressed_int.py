@@ -14,7 +14,7 @@ import numpy as np
 from ggufactory.checkpoint.checkpoint import SourceTensor
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.checkpoint.packing.integers import WORD_BITS, unpack_columns, unpack_rows
-from ggufactory.checkpoint.packing.number_types import FLOATS, Singles, singles
+from ggufactory.checkpoint.packing.number_types import FLOATS, Singles, overflow_ignored, singles
 from ggufactory.checkpoint.packing.packed_rows import PackedRows
 from ggufactory.checkpoint.packing.stored_matrix import StoredMatrix, as_matrix
 from ggufactory.checkpoint.packing.unpacking import INCOMPLETE, Unpacking, check_dtype, check_shape
@@ -68,7 +68,8 @@ class PackedIntRows(PackedRows):
             grouped = integers.reshape(len(integers), groups, -1)
             # Differences are small integers, so that the product alone is rounded.
             grouped -= zeros if isinstance(zeros, np.float32) else zeros[some, :, None]
-            np.multiply(grouped, scales[some, :, None], out=numbers[some])
+            with overflow_ignored():
+                np.multiply(grouped, scales[some, :, None], out=numbers[some])
 
     def _zeros(self, start: int, stop: int, read: ReadRange) -> Singles | np.float32:
         if self.zeros is None:
@@ -94,7 +95,7 @@ def _unpack(unpacking: Unpacking, packed: SourceTensor, name: str, bits: int, gr
     unpacking.take(name + "_shape", packed, ("I64", "I32"))
     if name + "_g_idx" in unpacking.tensors:
         raise InputError(
-            f"tensor {clip(packed.name)} has groups of columns in any order (activation ordering), which is not supported"
+            f"tensor {clip(packed.name)} has columns in any order (activation ordering), which is not supported"
         )
     per_word = WORD_BITS // bits
     if len(packed.shape) != 2 or len(scales.shape) != 2 or 0 in packed.shape:

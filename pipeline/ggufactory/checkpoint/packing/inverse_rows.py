@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ggufactory.checkpoint.packing.number_types import singles
+from ggufactory.checkpoint.packing.number_types import overflow_ignored, singles
 from ggufactory.checkpoint.packing.packed_rows import PackedRows
 from ggufactory.checkpoint.packing.stored_matrix import StoredMatrix
 from ggufactory.checkpoint.rows import Bytes, ReadRange
@@ -39,5 +39,5 @@ class InverseRows(PackedRows):
 
     def read_rows(self, start: int, stop: int, out: Bytes, read: ReadRange) -> None:
         stored = singles(self.weights.read(start, stop, read), self.weights.dtype)
-        with np.errstate(divide="ignore"):
+        with overflow_ignored():
             np.divide(np.float32(1), stored, out=out.view(np.float32))

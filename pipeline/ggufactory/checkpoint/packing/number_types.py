@@ -66,3 +66,8 @@ def singles(numbers: Array, dtype: str) -> Singles:
     if dtype == "BF16":
         return (numbers.astype(np.uint32) << 16).view(np.float32)
     return numbers.astype(np.float32, copy=False)
+
+
+def overflow_ignored() -> np.errstate:
+    """Around arithmetic on what is stored: where it gives no finite number, the kernels say so, with the place."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")

@@ -79,11 +79,11 @@ def unpack_modelopt(unpacking: Unpacking) -> None:
     """Take ModelOpt's matrices: X.weight with X.weight_scale. X.weight_scale_2 and X.input_scale stay, where they
     are there, as tensors of one number in single precision (`nvfp4_scales` says what becomes of them).
 
-    Tensors with one scale for each row or for all (FP8) are left alone.
+    Other dtypes, and tensors with one scale for each row or for all (FP8), are left alone.
     """
     for weights, base in unpacking.ending(".weight"):
         scales = unpacking.tensors.get(base + ".weight_scale")
-        if weights.dtype != "U8" or scales is None or len(scales.shape) < 2:
+        if weights.dtype != "U8" or (scales is not None and len(scales.shape) < 2):
             continue
         with unpacking.noting_faults():
             _unpack(unpacking, weights, base)

@@ -7,7 +7,7 @@ and quant_config.json instead, and older compressed-tensors ones `compression_co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,17 +71,19 @@ class Quantization:
             str(layer.get("quant_algo")).endswith(_NVFP4) for layer in layers if isinstance(layer, dict)
         )
 
-    def is_weight_only(self, tensor: str) -> bool:
-        """Whether ModelOpt's settings leave the activations of the NVFP4 `tensor` alone: by the entry of the module
-        that is nearest to it, else by the whole checkpoint's (`_tag_prec_a4` of the reference)."""
+    def weight_only(self, tensors: Iterable[str]) -> set[str]:
+        """Those of the NVFP4 `tensors` whose activations ModelOpt's settings leave alone: by the entry of the module
+        that is nearest to each, else by the whole checkpoint's (`_tag_prec_a4` of the reference)."""
         layers = self.mapping("quantized_layers")
         entries = {_without_prefix(name): entry for name, entry in layers.items() if isinstance(entry, dict)}
-        module = _without_prefix(tensor).removesuffix(".weight")
-        while module:
-            if module in entries:
-                return bool(entries[module].get("quant_algo") == _WEIGHT_ONLY_NVFP4)
-            module = module.rpartition(".")[0]
-        return self.settings.get("quant_algo") == _WEIGHT_ONLY_NVFP4
+        found = set()
+        for tensor in tensors:
+            module = _without_prefix(tensor).removesuffix(".weight")
+            while module and module not in entries:
+                module = module.rpartition(".")[0]
+            if entries.get(module, self.settings).get("quant_algo") == _WEIGHT_ONLY_NVFP4:
+                found.add(tensor)
+        return found
 
     def mapping(self, key: str) -> Mapping[str, Any]:
         """A JSON object; empty where there is none. InputError: something else."""

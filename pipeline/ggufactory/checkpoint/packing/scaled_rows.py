@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ggufactory.checkpoint.packing.number_types import BYTE_VALUES, Singles, singles
+from ggufactory.checkpoint.packing.number_types import BYTE_VALUES, Singles, overflow_ignored, singles
 from ggufactory.checkpoint.packing.packed_rows import PackedRows
 from ggufactory.checkpoint.packing.stored_matrix import StoredMatrix
 from ggufactory.checkpoint.rows import SLAB_BYTES, Bytes, ReadRange
@@ -90,5 +90,6 @@ class ScaledRows(PackedRows):
                 factors = np.repeat(scales[scale_rows[at]], self.grid.block_columns)[: self.columns]
             # Indices are bytes, so none can be wrong: "clip" spares the check, and with it a copy.
             np.take(values, weights[at:end], out=out[at:end], mode="clip")
-            out[at:end] *= factors
+            with overflow_ignored():
+                out[at:end] *= factors
             at = end

@@ -53,9 +53,9 @@ def _fbgemm_fp8(unpacking: Unpacking, _: Quantization) -> None:
 
 def _modelopt(unpacking: Unpacking, _: Quantization) -> None:
     """FP8 only here: what is NVFP4 was taken before. Scales whose weights are elsewhere go, as the reference has it."""
-    unpacking.drop(
-        *(scale.name for scale, base in unpacking.ending(".weight_scale") if base + ".weight" not in unpacking.tensors)
-    )
+    for scales, base in unpacking.ending(".weight_scale"):
+        if base + ".weight" not in unpacking.tensors:
+            unpacking.leave_out(scales)
     unpack_scaled(unpacking, FP8, None)
 
 

@@ -54,6 +54,10 @@ class Unpacking:
         """Leave out tensors that only running the packed model takes, such as scales of activations."""
         self._taken.update(name for name in self.tensors if name.endswith(suffixes))
 
+    def leave_out(self, tensor: SourceTensor) -> None:
+        """Take a tensor that belongs to none."""
+        self._taken.add(tensor.name)
+
     def put(self, weights: SourceTensor, name: str, shape: tuple[int, ...], source: SourceRows) -> None:
         """`weights` (with what was taken for it) stands for the tensor `name`. InputError: already there."""
         if name != weights.name and name in self.tensors and name not in self._taken:
