@@ -17,10 +17,8 @@ BLOCK = "{}"
 EXPERT = "{expert}"
 EVERY_LAYER = "every"
 
-"""More than that are not looked for: config.json is of another model, or says numbers that no model has."""
-"""Tensors of one rule and block that are told; an ordinary mixture has fewer experts, or none is missing."""
 MOST_MISSING = 300
-_MOST_MISSING = 100_000
+"""Tensors of one rule and block that are told; an ordinary mixture has fewer experts, or none is missing."""
 
 Layers = Mapping[str, Collection[int]]
 """Sets of blocks by the name that rules use; `EVERY_LAYER` is all of them."""
@@ -100,12 +98,11 @@ class _Matching:
         self._used: set[str] = set()
         self._made: list[tuple[int, OutputTensor]] = []
         self._missing: list[str] = []
+        self._more_missing = False
         self._faults = Faults()
 
     def match(self, alternatives: Sequence[TensorRule], block: int | None) -> None:
         """The one of the rules that the checkpoint follows for this block."""
-        if len(self._missing) > _MOST_MISSING:
-            return
         for rule in alternatives:
             found, missing = self._look_up(rule, block)
             if found:
@@ -118,13 +115,13 @@ class _Matching:
             self._missing += self._look_up(alternatives[0], block)[1]
 
     def outputs(self, block_count: int) -> tuple[OutputTensor, ...]:
-        unknown = [name for name in self._tensors if name not in self._used]
-        if unknown and len(self._missing) <= _MOST_MISSING:
+        if unknown := [name for name in self._tensors if name not in self._used]:
             has = f"this architecture of {block_count} layers does not have"
             self._faults.add(f"{len(unknown)} tensors that {has}: {listed(unknown)}")
         if self._missing:
             missing = sorted(self._missing)
-            self._faults.add(f"{len(missing)} tensors are missing: {listed(missing)}")
+            number = f"more than {len(missing)}" if self._more_missing else str(len(missing))
+            self._faults.add(f"{number} tensors are missing: {listed(missing)}")
         self._faults.raise_any()
         return tuple(tensor for _, tensor in sorted(self._made, key=lambda made: made[0]))
 
@@ -132,19 +129,16 @@ class _Matching:
         """The names of the rule's tensors that are there, and of those that are not: of the experts that a
         hostile config.json says there are, no more than make the case."""
         name = rule.source if block is None else rule.source.replace(BLOCK, str(block))
-                break
-            (found if source in self._tensors else missing).append(source)
-            if len(missing) == MOST_MISSING:
-            return [name]
-            source = name.replace(EXPERT, str(expert))
-        # One more than there can be: enough to find that they are missing.
-        experts = min(self._sizes[rule.experts], len(self._tensors) + 1)
         experts = range(self._sizes[rule.experts]) if EXPERT in name else range(1)
-        for expert in experts:
         found: list[str] = []
-        if EXPERT not in name:
         missing: list[str] = []
-        return [name.replace(EXPERT, str(expert)) for expert in range(experts)]
+        for expert in experts:
+            source = name.replace(EXPERT, str(expert))
+            (found if source in self._tensors else missing).append(source)
+            if len(missing) > MOST_MISSING:
+                missing.pop()
+                self._more_missing = True
+                break
         return found, missing
 
     def _make(self, rule: TensorRule, block: int | None, names: Sequence[str]) -> None:
