@@ -6,7 +6,7 @@
 // move are rounded once more under the winning scale, and the scale is fitted again.
 #pragma once
 
-#include "grid_search.h"
+#include "grid_walk.h"
 
 namespace ggufactory {
 namespace {
@@ -31,37 +31,6 @@ struct GridFit {
     typename L::M lost;  // no neighbour had a usable cost, or the scale is no number: the reference aborts
 };
 
-// The point of one group under a scale and its inverse. `lost` grows by the lanes that find none;
-// `wanted` are the lanes that need one.
-template <class L, class G>
-inline typename L::I round_to_grid(const Codebook& book, const typename L::F* x, const typename L::F* root_w,
-                                   typename L::F inverse, typename L::F scale, typename L::M wanted,
-                                   typename L::M& on_grid, typename L::M& lost) {
-    using I = typename L::I;
-    I digits[G::kElements];
-    GK_UNROLL(8)
-    for (int i = 0; i < G::kElements; ++i) {
-        const typename L::F level = L::floats(0.5f) * (inverse * x[i] - L::floats(1));
-        digits[i] = L::clamp(L::nearest_int(level), 0, G::kDigits - 1);
-    }
-    const I entry = find_entry<L, G>(book, digits);
-    on_grid = entry < L::ints(0);
-    const I code = entry & L::ints(kCodeMask);
-    const typename L::M searching = wanted & L::negate(on_grid);
-    if (!L::any(searching)) return code;
-    I found;
-    if constexpr (G::kElements == Octets::kElements) {
-        typename L::F values[G::kDigits];
-        for (int q = 0; q < G::kDigits; ++q) values[q] = scale * L::floats(static_cast<float>(2 * q + 1));
-        found = cheapest_octets<L>(book, entry, searching, digits, values, x, root_w);
-    } else {
-        found = cheapest_quads<L>(book, entry, searching, digits, scale, x, root_w);
-    }
-    const typename L::M none = searching & (found < L::ints(0));
-    lost = lost | none;
-    return L::select(searching, L::select(none, L::ints(0), found), code);
-}
-
 // Sums of w * x * q and w * q * q over all groups, q = 2 * digit + 1.
 template <class L, class G, int kGroups>
 GK_LANE void grid_sums(const typename L::I* codes, const typename L::F* wx, const typename L::F* w,
@@ -79,75 +48,85 @@ GK_LANE void grid_sums(const typename L::I* codes, const typename L::F* wx, cons
     }
 }
 
-// `largest`: what the inverse scales divide by; `scale`: the one that stands if no step is better.
-// Lanes that are not `active` may hold anything; their result is not used.
-template <class L, class G, int kGroups, Refinement kRefinement>
-inline GridFit<L, kGroups> fit_to_grid(const Codebook& book, const typename L::F* x, const typename L::F* w,
-                                       typename L::F largest, typename L::F scale, typename L::M active,
-                                       GridSteps steps) {
+// `x`, `w`: kSubBlocks times kGroups groups. `largest`: what a sub-block's inverse scales divide by; `scale`:
+// the one that stands if no step is better. Lanes that are not `active` may hold anything; their result is
+// not used.
+template <class L, class G, int kSubBlocks, int kGroups, Refinement kRefinement>
+inline void fit_to_grid(const Codebook& book, const typename L::F* x, const typename L::F* w,
+                        const typename L::F (&largest)[kSubBlocks], const typename L::F (&scale)[kSubBlocks],
+                        const typename L::M (&active)[kSubBlocks], GridSteps steps,
+                        GridFit<L, kGroups> (&fit)[kSubBlocks]) {
     using F = typename L::F;
     using M = typename L::M;
-    constexpr int kCount = kGroups * G::kElements;
-    const F zero = L::floats(0);
-    F root_w[kCount], wx[kCount];
-    for (int i = 0; i < kCount; ++i) {
-        root_w[i] = L::sqrt(w[i]);
-        wx[i] = w[i] * x[i];
-    }
-    GridFit<L, kGroups> fit;
-    M on_grid[kGroups];
+    constexpr int kAll = kSubBlocks * kGroups, kCount = kGroups * G::kElements;
+    const F zero = L::floats(0), one = L::floats(1);
     const M never = zero < zero;
-    fit.lost = never;
-    for (int k = 0; k < kGroups; ++k) {
-        fit.codes[k] = L::ints(0);
+    F inverses[kSubBlocks], scales[kSubBlocks], best[kSubBlocks], wx[kSubBlocks * kCount];
+    const auto set_scales = [&](int step) {
+        const float level = static_cast<float>(2 * G::kDigits - 1) + static_cast<float>(step) * steps.width;
+        for (int j = 0; j < kSubBlocks; ++j) {
+            inverses[j] = L::floats(level) / largest[j];
+            scales[j] = one / inverses[j];
+        }
+    };
+    for (int i = 0; i < kSubBlocks * kCount; ++i) wx[i] = w[i] * x[i];
+    set_scales(-steps.last);
+    GridWalk<L, G, kSubBlocks, kGroups> walk(book, x, w, scales);
+    M on_grid[kAll], wanted[kAll];
+    for (int k = 0; k < kAll; ++k) {
         on_grid[k] = kRefinement == Refinement::kOffGrid ? L::negate(never) : never;
+        wanted[k] = active[k / kGroups];
     }
-    F best = zero, sum_xq, sum_q2;
+    for (int j = 0; j < kSubBlocks; ++j) {
+        best[j] = zero;
+        fit[j].scale = scale[j];
+        for (int k = 0; k < kGroups; ++k) fit[j].codes[k] = L::ints(0);
+    }
     GK_UNROLL(1)
     for (int step = -steps.last; step <= steps.last; ++step) {
-        const float level = static_cast<float>(2 * G::kDigits - 1) + static_cast<float>(step) * steps.width;
-        const F inverse = L::floats(level) / largest;
-        const F step_scale = L::floats(1) / inverse;
-        typename L::I codes[kGroups];
-        M step_on_grid[kGroups];
+        set_scales(step);
+        walk.go_to(inverses, scales, wanted);
         GK_UNROLL(1)
-        for (int k = 0; k < kGroups; ++k) {
-            const int first = k * G::kElements;
-            codes[k] = round_to_grid<L, G>(book, x + first, root_w + first, inverse, step_scale, active,
-                                           step_on_grid[k], fit.lost);
-        }
-        grid_sums<L, G, kGroups>(codes, wx, w, sum_xq, sum_q2);
-        const M better = (sum_q2 > zero) & (sum_xq * sum_xq > best * sum_q2);
-        const F candidate = sum_xq / sum_q2;
-        scale = L::select(better, candidate, scale);
-        best = L::select(better, candidate * sum_xq, best);
-        for (int k = 0; k < kGroups; ++k) {
-            fit.codes[k] = L::select(better, codes[k], fit.codes[k]);
-            on_grid[k] = (better & step_on_grid[k]) | (L::negate(better) & on_grid[k]);
+        for (int j = 0; j < kSubBlocks; ++j) {
+            const typename L::I* codes = walk.codes + j * kGroups;
+            F sum_xq, sum_q2;
+            grid_sums<L, G, kGroups>(codes, wx + j * kCount, w + j * kCount, sum_xq, sum_q2);
+            const M better = (sum_q2 > zero) & (sum_xq * sum_xq > best[j] * sum_q2);
+            const F candidate = sum_xq / sum_q2;
+            fit[j].scale = L::select(better, candidate, fit[j].scale);
+            best[j] = L::select(better, candidate * sum_xq, best[j]);
+            for (int k = 0; k < kGroups; ++k) {
+                M& on = on_grid[j * kGroups + k];
+                fit[j].codes[k] = L::select(better, codes[k], fit[j].codes[k]);
+                on = (better & walk.on_grid[j * kGroups + k]) | (L::negate(better) & on);
+            }
         }
     }
 
-    M refined = L::negate(never);
-    if constexpr (kRefinement != Refinement::kAll) {
-        refined = never;
-        for (int k = 0; k < kGroups; ++k) refined = refined | L::negate(on_grid[k]);
+    M refined[kSubBlocks];
+    for (int j = 0; j < kSubBlocks; ++j) {
+        M any_off = kRefinement == Refinement::kAll ? L::negate(never) : never;
+        for (int k = j * kGroups; k < (j + 1) * kGroups; ++k) any_off = any_off | L::negate(on_grid[k]);
+        refined[j] = any_off & active[j] & (fit[j].scale > zero);
+        for (int k = j * kGroups; k < (j + 1) * kGroups; ++k) {
+            wanted[k] = kRefinement == Refinement::kOffGrid ? M(refined[j] & L::negate(on_grid[k])) : refined[j];
+        }
+        scales[j] = fit[j].scale;
+        inverses[j] = one / scales[j];
     }
-    refined = refined & active & (scale > zero);
-    const F inverse = L::floats(1) / scale;
-    GK_UNROLL(1)
-    for (int k = 0; k < kGroups; ++k) {
-        const M moved = kRefinement == Refinement::kOffGrid ? M(refined & L::negate(on_grid[k])) : refined;
-        if (!L::any(moved)) continue;
-        M unused;
-        const int first = k * G::kElements;
-        const typename L::I code =
-            round_to_grid<L, G>(book, x + first, root_w + first, inverse, scale, moved, unused, fit.lost);
-        fit.codes[k] = L::select(moved, code, fit.codes[k]);
+    walk.start_again();
+    walk.go_to(inverses, scales, wanted);
+    for (int j = 0; j < kSubBlocks; ++j) {
+        for (int k = 0; k < kGroups; ++k) {
+            const int group = j * kGroups + k;
+            fit[j].codes[k] = L::select(wanted[group], walk.codes[group], fit[j].codes[k]);
+        }
+        F sum_xq, sum_q2;
+        grid_sums<L, G, kGroups>(fit[j].codes, wx + j * kCount, w + j * kCount, sum_xq, sum_q2);
+        fit[j].scale = L::select(refined[j] & (sum_q2 > zero), sum_xq / sum_q2, fit[j].scale);
+        const F found = fit[j].scale;
+        fit[j].lost = active[j] & (walk.lost[j] | L::negate((found < zero) | (found > zero) | (found == zero)));
     }
-    grid_sums<L, G, kGroups>(fit.codes, wx, w, sum_xq, sum_q2);
-    fit.scale = L::select(refined & (sum_q2 > zero), sum_xq / sum_q2, scale);
-    fit.lost = active & (fit.lost | L::negate((fit.scale < zero) | (fit.scale > zero) | (fit.scale == zero)));
-    return fit;
 }
 
 }  // namespace

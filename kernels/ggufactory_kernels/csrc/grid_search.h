@@ -1,7 +1,8 @@
 // From rounded digits to a point of the grid, in lanes.
 //
 // Where the digits themselves are a point, that is the answer. Elsewhere the reference computes the
-// weighted square error of every neighbour; here each lane that needs it scans its own list.
+// weighted square error of every neighbour; here each lane that needs it scans its own list. This is IQ1's
+// search, which is done once; the other types' is that of grid_walk.h.
 #pragma once
 
 #include "neighbour_scan.h"
@@ -20,14 +21,20 @@ GK_LANE typename L::I digit_of(typename L::I code, int i) {
     return L::shift_right(code, G::kBits * i) & L::ints(kDigitMask<G>);
 }
 
-// What the codebook has under these digits: negative on the grid, see Codebook::entries.
+// The digits as a number to the base kDigits, the first element lowest.
 template <class L, class G>
-GK_LANE typename L::I find_entry(const Codebook& book, const typename L::I* digits) {
+GK_LANE typename L::I digits_number(const typename L::I* digits) {
     typename L::I number = digits[G::kElements - 1];
     for (int i = G::kElements - 2; i >= 0; --i) {
         number = (G::kDigits == 8 ? number << 3 : number + (number << 1)) + digits[i];
     }
-    return L::gather(book.entries.data(), number);
+    return number;
+}
+
+// What the codebook has under these digits: negative on the grid, see Codebook::entries.
+template <class L, class G>
+GK_LANE typename L::I find_entry(const Codebook& book, const typename L::I* digits) {
+    return L::gather(book.entries.data(), digits_number<L, G>(digits));
 }
 
 // The place in the grid of a code that is on it.
@@ -38,34 +45,15 @@ GK_LANE typename L::I place_of(const Codebook& book, typename L::I code) {
     return L::shift_right(find_entry<L, G>(book, digits), 16) & L::ints(0x7fff);
 }
 
-// Runs `search` for each lane where `wanted`, with the lane, a list of codes and its length; `grow` says
-// where the short list will do. The codes found, -1 where there is none because the costs are no numbers or
-// too large. `entry`: what find_entry() gave.
-template <class L, class Search>
-GK_LANE typename L::I search_lists(const Codebook& book, typename L::I entry, typename L::M wanted,
-                                   typename L::M grow, const Search& search) {
-    int32_t numbers[L::kWidth], found[L::kWidth];
-    L::store_ints(numbers, entry);
-    L::store_ints(found, L::ints(0));
-    const uint32_t few = L::lane_bits(grow);
-    for (uint32_t rest = L::lane_bits(wanted); rest; rest &= rest - 1) {
-        const int lane = __builtin_ctz(rest);
-        const NeighbourList& list = book.lists[static_cast<size_t>(numbers[lane])];
-        const bool all = !(few >> lane & 1);
-        found[lane] = search(lane, book.groups[static_cast<size_t>(all ? list.all_first : list.first)].codes,
-                             all ? list.all_count : list.count);
-    }
-    return L::bits(L::load_floats(found));
-}
-
-// The cheapest neighbours of `digits` where `wanted`, if digit q stands for `values[q]`.
+// The cheapest neighbours of `digits` where `wanted`, if digit q stands for `values[q]`. The codes found, -1
+// where there is none because the costs are no numbers or too large. `entry`: what find_entry() gave.
 template <class L>
 inline typename L::I cheapest_octets(const Codebook& book, typename L::I entry, typename L::M wanted,
                                      const typename L::I* digits, const typename L::F* values,
                                      const typename L::F* x, const typename L::F* w) {
     using F = typename L::F;
     using M = typename L::M;
-    constexpr int kWidth = L::kWidth, kStride = OctetCosts::kStride, kCosts = OctetCosts::kCount;
+    constexpr int kWidth = L::kWidth, kStride = OctetTable::kStride, kCosts = OctetTable::kCount;
     F costs[Octets::kElements][kStride];
     M grow = L::ints(0) == L::ints(0);
     for (int i = 0; i < Octets::kElements; ++i) {
@@ -89,36 +77,20 @@ inline typename L::I cheapest_octets(const Codebook& book, typename L::I entry, 
         L::transpose(rows);
         for (int lane = 0; lane < kWidth; ++lane) L::store_ints(tables + lane * kCosts + first, rows[lane]);
     }
-    return search_lists<L>(book, entry, wanted, grow, [&](int lane, const uint16_t* codes, int count) {
-        return cheapest_code(codes, count, OctetCosts{tables + lane * kCosts});
-    });
-}
-
-// The same where digit q stands for scale * (2 * q + 1).
-template <class L>
-inline typename L::I cheapest_quads(const Codebook& book, typename L::I entry, typename L::M wanted,
-                                    const typename L::I* digits, typename L::F scale, const typename L::F* x,
-                                    const typename L::F* w) {
-    using F = typename L::F;
-    using I = typename L::I;
-    using M = typename L::M;
-    // Rounding is monotone, so the differences are too, and with them the costs to either side of the digit
-    // whose difference is the least. It is the own digit's if its neighbours' are no less.
-    M grow = L::ints(0) == L::ints(0);
-    for (int i = 0; i < Quads::kElements; ++i) {
-        const I odd = digits[i] + digits[i] + L::ints(1);
-        const F own = L::abs(scale * L::to_float(odd) - x[i]);
-        const F below = L::abs(scale * L::to_float(odd - L::ints(2)) - x[i]);
-        const F above = L::abs(scale * L::to_float(odd + L::ints(2)) - x[i]);
-        const M first = digits[i] == L::ints(0), last = digits[i] == L::ints(Quads::kDigits - 1);
-        grow = grow & (first | (own < below) | (own == below)) & (last | (own < above) | (own == above));
+    int32_t numbers[kWidth], found[kWidth];
+    L::store_ints(numbers, entry);
+    L::store_ints(found, L::ints(0));
+    const uint32_t few = L::lane_bits(grow);
+    for (uint32_t rest = L::lane_bits(wanted); rest; rest &= rest - 1) {
+        const int lane = __builtin_ctz(rest);
+        const NeighbourList& list = book.lists[static_cast<size_t>(numbers[lane])];
+        const bool all = !(few >> lane & 1);
+        const OctetTable table{tables + lane * kCosts};
+        found[lane] = cheapest_code<OctetCandidates>(
+            book.groups[static_cast<size_t>(all ? list.all_first : list.first)].codes,
+            all ? list.all_count : list.count, [&](auto candidates) { return table.of(candidates); });
     }
-    float scales[L::kWidth];
-    L::store_ints(scales, L::bits(scale));
-    const float *xs = reinterpret_cast<const float*>(x), *ws = reinterpret_cast<const float*>(w);
-    return search_lists<L>(book, entry, wanted, grow, [&](int lane, const uint16_t* codes, int count) {
-        return cheapest_code(codes, count, QuadCosts{xs + lane, ws + lane, L::kWidth, scales[lane]});
-    });
+    return L::bits(L::load_floats(found));
 }
 
 }  // namespace

@@ -30,11 +30,12 @@ GK_LANE void iq3_weights(const typename L::F* x, const typename L::F* importance
 template <class L, Refinement kRefinement>
 GK_LANE void fit_iq3_sub_block(const Codebook& book, const typename L::F* folded, const typename L::F* w,
                                typename L::F largest, int last_step, int sign_mask, Iq3SubBlock<L>& sub) {
-    const GridFit<L, kIq3Points> fit = fit_to_grid<L, Quads, kIq3Points, kRefinement>(
-        book, folded, w, largest, largest / L::floats(15), sub.active, {last_step, 0.2f});
-    for (int k = 0; k < kIq3Points; ++k) sub.codes[k] = fit.codes[k];
-    sub.scale = make_positive<L>(L::select(sub.active, fit.scale, L::floats(0)), sign_mask, sub.signs);
-    sub.lost = fit.lost;
+    GridFit<L, kIq3Points> fit[1];
+    fit_to_grid<L, Quads, 1, kIq3Points, kRefinement>(book, folded, w, {largest}, {largest / L::floats(15)},
+                                                      {sub.active}, {last_step, 0.2f}, fit);
+    for (int k = 0; k < kIq3Points; ++k) sub.codes[k] = fit[0].codes[k];
+    sub.scale = make_positive<L>(L::select(sub.active, fit[0].scale, L::floats(0)), sign_mask, sub.signs);
+    sub.lost = fit[0].lost;
 }
 
 struct IQ3_XXS : IQ3_XXSLayout {

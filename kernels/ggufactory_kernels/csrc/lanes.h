@@ -21,6 +21,7 @@
 //   nearest_int(f)                the reference's rounding, see below
 //   shift_right(i, n)             logical
 //   clamp(i, lo, hi), at_most(i, hi), sqrt(f), abs(f)
+//   minimum(a, b), maximum(a, b)  b where one of them is NaN
 //   round_clamped(f, lo, hi)      float of clamp(nearest_int(f), lo, hi), for |f| < 2^22 only
 //   round_at_most(f, hi)          the same without the lower bound
 //   gather(table, i)              table[i]; pick(x, i): x[i], of the lane's own column
@@ -75,6 +76,8 @@ struct ScalarLanes {
     static GK_LANE I at_most(I i, int32_t hi) { return i > hi ? hi : i; }
     static GK_LANE F sqrt(F f) { return __builtin_sqrtf(f); }
     static GK_LANE F abs(F f) { return __builtin_fabsf(f); }
+    static GK_LANE F minimum(F a, F b) { return a < b ? a : b; }
+    static GK_LANE F maximum(F a, F b) { return a > b ? a : b; }
     static GK_LANE F round_clamped(F f, int32_t lo, int32_t hi) {
         const F low = kRoundingOffset + static_cast<F>(lo), high = kRoundingOffset + static_cast<F>(hi);
         const F t = f + kRoundingOffset;
