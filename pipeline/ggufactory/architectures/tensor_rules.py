@@ -98,6 +98,7 @@ class _Matching:
         self._used: set[str] = set()
         self._made: list[tuple[int, OutputTensor]] = []
         self._missing: list[str] = []
+        self._more_missing = False
         self._faults = Faults()
 
     def match(self, alternatives: Sequence[TensorRule], block: int | None) -> None:
@@ -119,7 +120,8 @@ class _Matching:
             self._faults.add(f"{len(unknown)} tensors that {has}: {listed(unknown)}")
         if self._missing:
             missing = sorted(self._missing)
-            self._faults.add(f"{len(missing)} tensors are missing: {listed(missing)}")
+            number = f"more than {len(missing)}" if self._more_missing else str(len(missing))
+            self._faults.add(f"{number} tensors are missing: {listed(missing)}")
         self._faults.raise_any()
         return tuple(tensor for _, tensor in sorted(self._made, key=lambda made: made[0]))
 
@@ -133,7 +135,9 @@ class _Matching:
         for expert in experts:
             source = name.replace(EXPERT, str(expert))
             (found if source in self._tensors else missing).append(source)
-            if len(missing) == MOST_MISSING:
+            if len(missing) > MOST_MISSING:
+                missing.pop()
+                self._more_missing = True
                 break
         return found, missing
 
