@@ -85,21 +85,25 @@ def sizes(config: Config) -> Sizes:
     }
     if config.get("q_lora_rank") is not None:
         found["q_rank"] = positive_integer(config, "q_lora_rank")
-    if config.get("n_routed_experts") is not None:
+    if _has_experts(config):
         found |= expert_sizes(config) | shared_inner(config)
     return found
 
 
 def adjust(rules: tuple[TensorRule, ...], config: Config) -> tuple[TensorRule, ...]:
     queries = _QUERIES if config.get("q_lora_rank") is None else _LOW_RANK_QUERIES
-    shared = SHARED_EXPERTS if config.get("n_shared_experts") else ()
-    experts = (*EXPERTS, replace(SELECTION_BIAS, optional=True))
+    experts = (*EXPERTS, replace(SELECTION_BIAS, optional=True)) if _has_experts(config) else ()
+    shared = SHARED_EXPERTS if experts and config.get("n_shared_experts") else ()
     return without_tied_output((*rules, *queries, *experts, *shared), config)
 
 
 def leading_dense_blocks(config: Config) -> int:
-    all_dense = config.get("n_routed_experts") is None
-    return whole_number(config, "first_k_dense_replace", block_count(config) if all_dense else 0)
+    """How many blocks have no experts."""
+    return whole_number(config, "first_k_dense_replace", 0) if _has_experts(config) else block_count(config)
+
+
+def _has_experts(config: Config) -> bool:
+    return config.get("n_routed_experts") is not None
 
 
 def layers(config: Config) -> Layers:
@@ -119,7 +123,9 @@ def add_parameters(p: Parameters) -> None:
     # Attention in the latent space has one key and value head, whose keys are also its values.
     add_text_parameters(replace(p, config=p.config | {"num_key_value_heads": 1}))
     size = sizes(p.config)
-    p.uint32("leading_dense_block_count", leading_dense_blocks(p.config))
+    p.uint32(
+        "leading_dense_block_count", whole_number(p.config, "first_k_dense_replace", leading_dense_blocks(p.config))
+    )
     p.uint32("vocab_size", size["vocabulary"])
     if p.config.get("q_lora_rank") is not None:
         p.uint32("attention.q_lora_rank", size["q_rank"])
@@ -130,8 +136,8 @@ def add_parameters(p: Parameters) -> None:
     p.uint32("attention.key_length_mla", size["head_keys"] + rotated)
     p.uint32("attention.value_length_mla", size["head_values"])
     p.uint32("expert_feed_forward_length", first_of(p.config, "moe_intermediate_size", "intermediate_size"))
-    if (experts := p.config.get("n_routed_experts")) is not None:
-        p.uint32("expert_count", experts)
+    if _has_experts(p.config):
+        p.uint32("expert_count", p.config["n_routed_experts"])
     p.uint32("expert_shared_count", whole_number(p.config, "n_shared_experts", 0))
     if (scale := p.config.get("routed_scaling_factor")) is not None:
         p.float32("expert_weights_scale", scale)

@@ -78,7 +78,7 @@ def add_text_parameters(p: Parameters) -> None:
     _add_first(p, p.float32, _EPSILONS)
     _add_first(p, p.uint32, _EXPERTS)
     if (gating := p.first(*_GATING_NAMES)) is not None:
-        if gating not in GATING_NUMBERS:
+        if not isinstance(gating, str) or gating not in GATING_NUMBERS:
             raise InputError(f"config.json: unknown gating function of experts {clip(gating)}")
         p.uint32("expert_gating_func", GATING_NUMBERS[gating])
     if (head_dim := p.config.get("head_dim")) is not None:

@@ -17,6 +17,8 @@ from ggufactory.architectures.row_maps import EveryNth, RopePermutation
 from ggufactory.checkpoint.rows import SourceRows, StoredRows
 from ggufactory.checkpoint.transposed import TransposedRows
 from ggufactory.checkpoint.weight_tensor import WeightTensor
+from ggufactory.errors import InputError
+from ggufactory_kernels.types import TENSOR_TYPES
 
 Sizes = Mapping[str, int]
 
@@ -135,7 +137,7 @@ class Transposed:
         *outer, rows, columns = tensor.shape
         first, count, _ = _span_of(self.part, self.parts, sizes) if self.parts else (0, columns, columns)
         transposed = TransposedRows(
-            rows_of(tensor), matrices=prod(outer), stride=rows, columns=rows, first=first, count=count
+            _numbers_of(tensor), matrices=prod(outer), stride=rows, columns=rows, first=first, count=count
         )
         return Placed((*outer, count, rows), (transposed,))
 
@@ -155,7 +157,7 @@ class TransposedRowsOf:
         (tensor,) = tensors
         first, count, whole = _span_of(self.part, self.parts, sizes)
         matrices, columns = sizes[self.matrices], tensor.shape[-1]
-        of = rows_of(tensor).part(first, (matrices - 1) * whole + count)
+        of = _numbers_of(tensor).part(first, (matrices - 1) * whole + count)
         transposed = TransposedRows(of, matrices, stride=whole, columns=count, first=0, count=columns)
         return Placed((matrices, columns, count), (transposed,))
 
@@ -261,7 +263,16 @@ def rows_of(tensor: WeightTensor) -> SourceRows:
 def stored(tensor: WeightTensor) -> StoredRows:
     """Vectors and small tensors, which no checkpoint packs."""
     rows = rows_of(tensor)
-    assert isinstance(rows, StoredRows)
+    if not isinstance(rows, StoredRows):
+        raise InputError(f"tensor {tensor.name} is packed as {tensor.dtype}, which only matrices are")
+    return rows
+
+
+def _numbers_of(tensor: WeightTensor) -> SourceRows:
+    """Of a tensor that is read by columns: its rows are single numbers, not blocks of several."""
+    rows = rows_of(tensor)
+    if TENSOR_TYPES[rows.dtype].is_quantized:
+        raise InputError(f"tensor {tensor.name} is packed as {rows.dtype}, which cannot be transposed")
     return rows
 
 

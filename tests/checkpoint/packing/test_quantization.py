@@ -101,6 +101,20 @@ def test_nvfp4_beside_fp8(tmp_path: Path) -> None:
     assert same_bits(source.singles("layers.1.w.weight"), eight.wanted)
 
 
+def test_modelopts_scales_without_weights_are_left_out(tmp_path: Path) -> None:
+    sample = fp8_scaled((3, 11))
+    source = open_packed(
+        tmp_path, {**sample.tensors, "other.weight_scale": torch.ones(1)}, {"quantization_config": sample.config}
+    )
+    assert list(source.tensors) == [sample.name]
+
+
+def test_one_scale_is_the_whole_tensors_among_blocks_too(tmp_path: Path) -> None:
+    sample = fp8_scaled((1,), "fp8", weight_block_size=[4, 4])
+    source = open_packed(tmp_path, sample.tensors, {"quantization_config": sample.config})
+    assert same_bits(source.singles(sample.name), sample.wanted)
+
+
 def test_weight_only_is_by_the_nearest_module() -> None:
     layers = {
         "model.layers.0": {"quant_algo": "W4A16_NVFP4"},
