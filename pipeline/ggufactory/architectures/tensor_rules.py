@@ -17,10 +17,10 @@ BLOCK = "{}"
 EXPERT = "{expert}"
 EVERY_LAYER = "every"
 
-"""More than that are not looked for: config.json is of another model, or says numbers that no model has."""
-"""Tensors of one rule and block that are told; an ordinary mixture has fewer experts, or none is missing."""
-MOST_MISSING = 300
+_MOST_OF_ONE_RULE = 300
+"""Missing tensors of one rule and block that are told; an ordinary mixture has fewer experts, or none is missing."""
 _MOST_MISSING = 100_000
+"""Of all: more are not looked for, since config.json then says numbers that no model has."""
 
 Layers = Mapping[str, Collection[int]]
 """Sets of blocks by the name that rules use; `EVERY_LAYER` is all of them."""
@@ -132,19 +132,14 @@ class _Matching:
         """The names of the rule's tensors that are there, and of those that are not: of the experts that a
         hostile config.json says there are, no more than make the case."""
         name = rule.source if block is None else rule.source.replace(BLOCK, str(block))
-                break
-            (found if source in self._tensors else missing).append(source)
-            if len(missing) == MOST_MISSING:
-            return [name]
-            source = name.replace(EXPERT, str(expert))
-        # One more than there can be: enough to find that they are missing.
-        experts = min(self._sizes[rule.experts], len(self._tensors) + 1)
         experts = range(self._sizes[rule.experts]) if EXPERT in name else range(1)
-        for expert in experts:
         found: list[str] = []
-        if EXPERT not in name:
         missing: list[str] = []
-        return [name.replace(EXPERT, str(expert)) for expert in range(experts)]
+        for expert in experts:
+            source = name.replace(EXPERT, str(expert))
+            (found if source in self._tensors else missing).append(source)
+            if len(missing) == _MOST_OF_ONE_RULE:
+                break
         return found, missing
 
     def _make(self, rule: TensorRule, block: int | None, names: Sequence[str]) -> None:
