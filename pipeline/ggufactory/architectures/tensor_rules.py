@@ -17,10 +17,10 @@ BLOCK = "{}"
 EXPERT = "{expert}"
 EVERY_LAYER = "every"
 
-_MOST_OF_ONE_RULE = 300
-"""Missing tensors of one rule and block that are told; an ordinary mixture has fewer experts, or none is missing."""
-_MOST_MISSING = 100_000
-"""Of all: more are not looked for, since config.json then says numbers that no model has."""
+MOST_MISSING = 300
+"""Tensors of one rule and block that are told; an ordinary mixture has fewer experts, or none is missing."""
+MOST_MISSING_IN_ALL = 100_000
+"""With more the rest is not looked for: config.json says numbers that no model has."""
 
 Layers = Mapping[str, Collection[int]]
 """Sets of blocks by the name that rules use; `EVERY_LAYER` is all of them."""
@@ -100,11 +100,13 @@ class _Matching:
         self._used: set[str] = set()
         self._made: list[tuple[int, OutputTensor]] = []
         self._missing: list[str] = []
+        self._more_missing = False
         self._faults = Faults()
 
     def match(self, alternatives: Sequence[TensorRule], block: int | None) -> None:
         """The one of the rules that the checkpoint follows for this block."""
-        if len(self._missing) > _MOST_MISSING:
+        if len(self._missing) > MOST_MISSING_IN_ALL:
+            self._more_missing = True
             return
         for rule in alternatives:
             found, missing = self._look_up(rule, block)
@@ -119,12 +121,13 @@ class _Matching:
 
     def outputs(self, block_count: int) -> tuple[OutputTensor, ...]:
         unknown = [name for name in self._tensors if name not in self._used]
-        if unknown and len(self._missing) <= _MOST_MISSING:
+        if unknown and len(self._missing) <= MOST_MISSING_IN_ALL:
             has = f"this architecture of {block_count} layers does not have"
             self._faults.add(f"{len(unknown)} tensors that {has}: {listed(unknown)}")
         if self._missing:
             missing = sorted(self._missing)
-            self._faults.add(f"{len(missing)} tensors are missing: {listed(missing)}")
+            number = f"more than {len(missing)}" if self._more_missing else str(len(missing))
+            self._faults.add(f"{number} tensors are missing: {listed(missing)}")
         self._faults.raise_any()
         return tuple(tensor for _, tensor in sorted(self._made, key=lambda made: made[0]))
 
@@ -138,7 +141,9 @@ class _Matching:
         for expert in experts:
             source = name.replace(EXPERT, str(expert))
             (found if source in self._tensors else missing).append(source)
-            if len(missing) == _MOST_OF_ONE_RULE:
+            if len(missing) > MOST_MISSING:
+                missing.pop()
+                self._more_missing = True
                 break
         return found, missing
 
