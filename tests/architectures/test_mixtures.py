@@ -107,6 +107,14 @@ def test_more_experts_than_tensors_are_refused_at_once(name: str, key: str, tmp_
     assert len(str(caught.value)) < 100_000
 
 
+def test_experts_in_more_layers_than_any_model_has(tmp_path: Path) -> None:
+    folder = write_checkpoint("deepseek_v2_lite", tmp_path)
+    change_config(folder, n_routed_experts=2**31 - 1, num_hidden_layers=10_000)
+    with pytest.raises(InputError, match=r"more than 100\d{3} tensors are missing") as caught:
+        described(folder)
+    assert "does not have" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "change", [{"n_routed_experts": None}, {"scoring_func": ["sigmoid"]}, {"kv_lora_rank": "x"}, {"v_head_dim": 0}]
 )

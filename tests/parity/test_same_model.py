@@ -36,6 +36,10 @@ SETTLED = {
 writes no key, and llama.cpp takes another function than transformers."""
 NOT_COMPARED = {
     "olmoe": "llama.cpp takes OLMoE's key norm for as wide as its query norm; the recorded one is narrower",
+    "gpt_oss": "llama.cpp rounds the bounds of YaRN's ramp, transformers, told `truncate: false`, does not",
+    "gpt_oss_mxfp4": "the same, and transformers decodes MXFP4 weights with another package only",
+    "llama4_text": "llama.cpp aborts on a Llama 4 whose blocks all have rotary positions: the fourth would have none",
+    "phimoe": "llama.cpp gives Phi-3.5 MoE other norms (RMS) and other weights of experts than transformers",
     "deepseek_v3_fp8": "transformers decodes FP8 weights on GPUs only; deepseek_v3 is the same model in BF16",
 }
 TOKENS = 40

@@ -17,10 +17,10 @@ BLOCK = "{}"
 EXPERT = "{expert}"
 EVERY_LAYER = "every"
 
-MOST_MISSING = 100_000
-"""More than that are not looked for: config.json is of another model, or says numbers that no model has."""
-MOST_MISSING_OF_ONE = 300
-"""Of one rule and block, such as the experts of a layer."""
+MOST_MISSING = 300
+"""Tensors of one rule and block that are told; an ordinary mixture has fewer experts, or none is missing."""
+MOST_MISSING_IN_ALL = 100_000
+"""With more the rest is not looked for: config.json says numbers that no model has."""
 
 Layers = Mapping[str, Collection[int]]
 """Sets of blocks by the name that rules use; `EVERY_LAYER` is all of them."""
@@ -105,7 +105,7 @@ class _Matching:
 
     def match(self, alternatives: Sequence[TensorRule], block: int | None) -> None:
         """The one of the rules that the checkpoint follows for this block."""
-        if len(self._missing) > MOST_MISSING:
+        if len(self._missing) > MOST_MISSING_IN_ALL:
             self._more_missing = True
             return
         for rule in alternatives:
@@ -121,7 +121,7 @@ class _Matching:
 
     def outputs(self, block_count: int) -> tuple[OutputTensor, ...]:
         unknown = [name for name in self._tensors if name not in self._used]
-        if unknown and len(self._missing) <= MOST_MISSING:
+        if unknown and len(self._missing) <= MOST_MISSING_IN_ALL:
             has = f"this architecture of {block_count} layers does not have"
             self._faults.add(f"{len(unknown)} tensors that {has}: {listed(unknown)}")
         if self._missing:
@@ -141,7 +141,7 @@ class _Matching:
         for expert in experts:
             source = name.replace(EXPERT, str(expert))
             (found if source in self._tensors else missing).append(source)
-            if len(missing) > MOST_MISSING_OF_ONE:
+            if len(missing) > MOST_MISSING:
                 missing.pop()
                 self._more_missing = True
                 break

@@ -29,10 +29,20 @@ def _negative_exponential(numbers: Numbers) -> None:
     torch.neg(torch.exp(held), out=held)
 
 
+def _negative_exponential_in_half(numbers: Numbers) -> None:
+    """The same for numbers in half precision: PyTorch's exponential of those is the rounded one."""
+    import torch
+
+    _negative_exponential(numbers)
+    held = torch.from_numpy(numbers)
+    held.copy_(held.half())
+
+
 VALUE_MAPS: Mapping[str, Callable[[Numbers], None]] = {
     "add_one": _add_one,
     "add_one_in_half": _add_one_in_half,
     "negative_exponential": _negative_exponential,
+    "negative_exponential_in_half": _negative_exponential_in_half,
 }
 """By the name that tensors refer to. Each changes its argument in place."""
 
