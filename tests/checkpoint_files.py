@@ -35,6 +35,9 @@ def write_weights(folder: Path, tensors: Shapes, zeros: tuple[str, ...] = ()) ->
 def _numbers(name: str, dtype: str, count: int) -> bytes:
     if dtype == "I64":
         return np.arange(count, dtype="<i8").tobytes()
+    if dtype in ("U8", "F8_E4M3"):
+        held = np.frombuffer(shake_256(name.encode()).digest(count), np.uint8)
+        return (held if dtype == "U8" else held & 0x3F | 0x20).tobytes()  # positive, around one
     bits = np.frombuffer(shake_256(name.encode()).digest(4 * count), "<u4")
     # Sign and mantissa are random, the exponent is one of four around 1/64.
     single = (bits & 0x807FFFFF) | (119 + (bits >> 23 & 3)) << 23

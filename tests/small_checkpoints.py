@@ -18,6 +18,7 @@ from converted_rows import DATA
 from small_decoders import DECODERS
 from small_encoders import ENCODERS
 from small_mixtures import MIXTURES
+from small_nvfp4 import NVFP4
 
 SENTENCEPIECE = DATA / "llama2" / "checkpoint" / "tokenizer.model"
 BYTE_LEVEL = DATA / "llama31" / "checkpoint" / "tokenizer.json"
@@ -243,6 +244,7 @@ CHECKPOINTS: dict[str, Callable[[Path], None]] = {
     "llama_hf": _llama_hf,
     "byte_level": _byte_level,
     **MIXTURES,
+    **NVFP4,
     **{name: checkpoint.write for name, checkpoint in DECLARED.items()},
 }
 FOLDERS = {
@@ -251,7 +253,7 @@ FOLDERS = {
     "mistral_f32": "mistral-instruct-v0.3",
     "llama_hf": "tiny",
     "byte_level": "Llama-3.2-1B-Instruct",
-    **{name: name for name in MIXTURES},
+    **{name: name for name in (*MIXTURES, *NVFP4)},
     **dict.fromkeys(DECLARED, "checkpoint"),
 }
 

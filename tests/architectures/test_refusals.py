@@ -195,3 +195,22 @@ def _replace_somewhere(content: Json, data: st.DataObject) -> None:
             continue
         holder[key] = data.draw(JSON_VALUES)
         return
+
+
+def test_code_of_a_checkpoint_is_never_needed_where_its_class_is_known(yarn: Path) -> None:
+    """It is not even looked at."""
+    edit(yarn, "config.json", lambda c: c.update(auto_map={"AutoConfig": "configuration_x.XConfig"}))
+    (yarn / "configuration_x.py").write_text("raise SystemExit('was run')", encoding="utf-8")
+    describe(open_checkpoint(str(yarn)))
+
+
+def test_an_unknown_class_with_code_of_its_own(yarn: Path) -> None:
+    edit(yarn, "config.json", lambda c: c.update(architectures=["XForCausalLM"], auto_map={"AutoConfig": "x.X"}))
+    assert "never run" in str(refusal(yarn))
+
+
+def test_the_class_of_the_text_model_counts(yarn: Path) -> None:
+    """A model of images and text names its own class first."""
+    text = {"text_config": {"architectures": ["LlamaForCausalLM"]}, "architectures": ["XForConditionalGeneration"]}
+    edit(yarn, "config.json", lambda c: c.update(text))
+    assert describe(open_checkpoint(str(yarn))).architecture == "llama"

@@ -17,6 +17,7 @@ from ggufactory.architectures.faults import Faults
 from ggufactory.architectures.general import add_general
 from ggufactory.architectures.key_values import KeyValues
 from ggufactory.architectures.model import Model, OutputTensor
+from ggufactory.architectures.nvfp4_scales import add_precisions, scale_tensors, without_scales
 from ggufactory.architectures.options import USUAL, ConversionOptions
 from ggufactory.architectures.parameters import Parameters
 from ggufactory.architectures.tensor_names import Rename, renamed, text_name
@@ -111,14 +112,23 @@ class Family:
             self.add_parameters(parameters)
         out.uint32("general.quantization_version", QUANTIZATION_VERSION)
         with faults.gathered():
+            add_precisions(out, checkpoint, config, tensors)
+        with faults.gathered():
             self.add_vocabulary(out, TokenizerFiles.of(checkpoint, options.pre_tokenizer), config)
         faults.raise_any()
         return Model(self.architecture, out.entries(), tensors)
 
     def _tensors(self, checkpoint: Checkpoint, config: Config, options: ConversionOptions) -> tuple[OutputTensor, ...]:
-        weights = renamed(unpacked(checkpoint, config), self.rename, config)
+        weights, scales = without_scales(unpacked(checkpoint, config))
         rules = self.adjust(self.tensors, config)
-        return output_tensors(weights, rules, self.sizes(config), self.layers(config), exact=options.exact_source)
+        tensors = output_tensors(
+            renamed(weights, self.rename, config),
+            rules,
+            self.sizes(config),
+            self.layers(config),
+            exact=options.exact_source,
+        )
+        return (*tensors, *scale_tensors(checkpoint, tensors, scales))
 
 
 @dataclass(frozen=True, slots=True)
