@@ -116,8 +116,8 @@ def _of_tensor(entry: str, sums: ActivationSums) -> TensorStatistics:
         high = int(((means - mean) / deviation > 1).sum()) if deviation > 0 else 0
     return TensorStatistics(
         entry=entry,
-        layer=_layer(entry),
-        kind=_kind(entry),
+        layer=layer_of(entry),
+        kind=kind_of(entry),
         columns=means.size,
         sum=float(total),
         least=float(means.min()),
@@ -181,12 +181,14 @@ def _coverage(entry: str, sums: ActivationSums) -> ExpertCoverage:
     return ExpertCoverage(entry, len(counts), unseen, int(counts.min()), float(np.median(counts)), int(counts.max()))
 
 
-def _layer(entry: str) -> int | None:
+def layer_of(entry: str) -> int | None:
+    """The layer that an entry belongs to by its name; None outside the layers."""
     parts = entry.split(".")
     after = parts[parts.index("blk") + 1 :] if "blk" in parts else []
     return int(after[0]) if after and re.fullmatch(r"\d{1,9}", after[0], re.ASCII) else None
 
 
-def _kind(entry: str) -> str:
+def kind_of(entry: str) -> str:
+    """The part of an entry's name before `weight`; the whole name when there is none."""
     parts = entry.split(".")
     return parts[parts.index("weight", 1) - 1] if "weight" in parts[1:] else entry
