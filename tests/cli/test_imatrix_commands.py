@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from ggufactory.calibrate.imatrix_file import read_imatrix_file
 from ggufactory.calibrate.imatrix_gguf import encode_gguf
+from ggufactory.calibrate.imatrix_statistics import compute_statistics
 from ggufactory.calibrate.sums import ActivationSums, ImatrixFile
 from ggufactory.cli import main
+from ggufactory.observe import imatrix_tables
 from synthetic import DATA
 
 IMATRIX = DATA / "imatrix"
@@ -28,6 +32,14 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert ["2", "69.24", "13.60%", "0.2629"] in lines
     assert ["0", "ffn_down_exps,", "ffn_gate_exps,", "ffn_up_exps", "4", "1", "0", "95.5", "200"] in lines
     assert "blk.3.ffn_up_exps.weight has no data" in said
+
+
+def test_a_narrow_terminal_folds_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    read = read_imatrix_file(UNREACHED)
+    imatrix_tables.print_statistics(Console(width=80), read, compute_statistics(read.content))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["layer", "tensor", "sum", "mean", "active", "of", "max", "ZD", "cosine"] in lines
+    assert ["0", "ffn_gate_exps", "50.51", "0.70", "98.61%", "82.83%", "13.89%", "-"] in lines
 
 
 def test_the_largest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,10 +11,36 @@ from rich.console import Console
 from rich.markup import escape
 
 from ggufactory.calibrate.imatrix_file import ReadImatrix
-from ggufactory.calibrate.imatrix_statistics import ExpertCoverage, ImatrixStatistics, kind_of, layer_of
+from ggufactory.calibrate.imatrix_statistics import (
+    ExpertCoverage,
+    ImatrixStatistics,
+    TensorStatistics,
+    kind_of,
+    layer_of,
+)
 from ggufactory.calibrate.sums import ImatrixFile
 from ggufactory.observe.numbers import show_bytes
 from ggufactory.observe.tables import plain_table
+
+_COLUMNS: dict[str, Callable[[TensorStatistics], str]] = {
+    "layer>": lambda of: "-" if of.layer is None else str(of.layer),
+    "tensor": lambda of: escape(of.kind),
+    "sum>": lambda of: f"{of.sum:.2f}",
+    "min>": lambda of: f"{of.least:.4f}",
+    "max>": lambda of: f"{of.most:.4f}",
+    "mean>": lambda of: f"{of.mean:.2f}",
+    "sd>": lambda of: f"{of.deviation:.2f}",
+    "active>": lambda of: f"{of.active:.2%}",
+    "columns>": lambda of: str(of.columns),
+    "entropy>": lambda of: f"{of.entropy:.4f}",
+    "of max>": lambda of: f"{of.normalized_entropy:.2%}",
+    "ZD>": lambda of: f"{of.outliers:.2%}",
+    "cosine>": lambda of: "-" if of.similarity is None else f"{of.similarity:.4f}",
+}
+_FULL_WIDTH = 130
+"""Characters that all columns take, with long names and large sums."""
+_LEFT_OUT = ("min>", "max>", "sd>", "columns>", "entropy>")
+"""Columns that narrower terminals do not get: folded numbers cannot be read."""
 
 
 def headline(read: ReadImatrix) -> str:
@@ -66,24 +92,17 @@ def as_json(read: ReadImatrix, statistics: ImatrixStatistics) -> dict[str, Any]:
 
 
 def _print_tensors(console: Console, statistics: ImatrixStatistics) -> None:
-    table = plain_table(
-        *("layer>", "tensor", "sum>", "min>", "max>", "mean>", "sd>", "active>"),
-        *("columns>", "entropy>", "of max>", "ZD>", "cosine>"),
-    )
+    narrow = console.width < _FULL_WIDTH
+    columns = {title: show for title, show in _COLUMNS.items() if not narrow or title not in _LEFT_OUT}
+    table = plain_table(*columns)
     for of in statistics.tensors:
-        table.add_row(
-            "-" if of.layer is None else str(of.layer),
-            escape(of.kind),
-            *(f"{of.sum:.2f}", f"{of.least:.4f}", f"{of.most:.4f}", f"{of.mean:.2f}", f"{of.deviation:.2f}"),
-            *(f"{of.active:.2%}", str(of.columns), f"{of.entropy:.4f}", f"{of.normalized_entropy:.2%}"),
-            *(f"{of.outliers:.2%}", "-" if of.similarity is None else f"{of.similarity:.4f}"),
-        )
+        table.add_row(*(show(of) for show in columns.values()))
     console.print(table)
 
 
 def _print_experts(console: Console, statistics: ImatrixStatistics) -> None:
     if statistics.experts:
-        table = plain_table("layer>", "tensors", "experts>", "without tokens>", "fewest tokens>", "median>", "most>")
+        table = plain_table("layer>", "tensors", "experts>", "unseen>", "fewest>", "median>", "most>")
         for (layer, *counts), kinds in _by_layer(statistics.experts).items():
             table.add_row("-" if layer is None else str(layer), escape(", ".join(kinds)), *map(str, counts))
         console.print("\ntokens that reached each expert", highlight=False)
