@@ -14,7 +14,7 @@ PACKAGE = ROOT / "pipeline" / "ggufactory"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
-    frozenset({"cli_job"}),
+    frozenset({"cli_job", "cli_imatrix"}),
     frozenset({"job_file"}),
     frozenset({"observe", "cli_help"}),
     frozenset({"job", "inspection"}),

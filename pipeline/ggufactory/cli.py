@@ -7,22 +7,20 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from rich.console import Console
-
 from ggufactory import __version__, interrupts, job
 from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPUBLISH, VERIFY
+from ggufactory.cli_imatrix import add_imatrix_commands
 from ggufactory.cli_job import add_cluster_flags, add_job_flags, job_spec
 from ggufactory.errors import GgufactoryError, InputError
 from ggufactory.inspection import inspect
 from ggufactory.observe import tables
+from ggufactory.observe.console import stdout_console
 from ggufactory.observe.log_watcher import LogWatcher
 from ggufactory.observe.terminal_watcher import TerminalWatcher
 from ggufactory.plan.summary import as_json
 from ggufactory.publish.verify import verify
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
-
-_WIDTH_OF_FILES = 160
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +59,7 @@ def _run_job(options: argparse.Namespace, run: Callable[[JobSpec, job.Watcher], 
         logged = LogWatcher()
         result = run(spec, logged)
         tally = logged.tally
-    tables.print_result(_console(), spec.require_target(), result, tally)
+    tables.print_result(stdout_console(), spec.require_target(), result, tally)
     return 0
 
 
@@ -71,12 +69,12 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(as_json(plan), indent=1))
     else:
-        tables.print_plan(_console(), plan)
+        tables.print_plan(stdout_console(), plan)
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
-    console = _console()
+    console = stdout_console()
     verdicts = verify(open_store(options.target), lambda verdict: tables.print_verdict(console, verdict))
     faults = sum(bool(v.fault) for v in verdicts)
     if faults:
@@ -88,13 +86,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    tables.print_inspection(_console(), inspect(options.path))
+    tables.print_inspection(stdout_console(), inspect(options.path))
     return 0
-
-
-def _console() -> Console:
-    """Where there is no terminal whose width counts, lines are as long as tables need."""
-    return Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_FILES)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -134,4 +127,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     look.add_argument("path", metavar="CHECKPOINT_OR_GGUF", help="a folder, a .gguf file, or either on s3:// or hf://")
     look.set_defaults(command=_inspect)
+
+    add_imatrix_commands(commands)
     return parser

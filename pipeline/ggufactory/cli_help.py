@@ -54,6 +54,32 @@ INSPECT = """\
 Summarize a checkpoint or a GGUF file by its headers: architecture, tensors, types, sizes, metadata.
 """
 
+IMATRIX = """\
+Importance matrix files, of llama-imatrix or of ours, in both formats: GGUF (.gguf) and legacy (.dat).
+"""
+
+IMATRIX_SHOW = """\
+Say what an importance matrix holds: the statistics of `llama-imatrix --show-statistics`, each in its
+definition and its order, and how many tokens reached each expert of a mixture.
+
+  sum        of the mean squared activations of the columns; min, max, mean and sd are theirs too
+  active     columns above 1e-5
+  entropy    of the columns' shares of the sum, in bits, and as a share of the largest possible
+  ZD         columns more than one standard deviation above the mean
+  cosine     similarity to the same tensor one layer before
+
+  ggufactory imatrix show imatrix.gguf
+  ggufactory imatrix show imatrix.gguf --top 20 --plot imatrix.svg
+"""
+
+IMATRIX_MERGE = """\
+Add importance matrices of one model up, as `llama-imatrix --in-file A --in-file B` does. The suffix of --to
+says which format is written; with one file this converts it. An existing file is replaced, at once and whole.
+
+  ggufactory imatrix merge english.gguf code.gguf --to imatrix.gguf
+  ggufactory imatrix merge imatrix.dat --to imatrix.gguf
+"""
+
 EXIT_CODES = """\
 exit codes:
   0  done, or nothing to do           4  the store or the cluster cannot be reached, or is full

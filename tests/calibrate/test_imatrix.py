@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from gguf import GGUFReader, GGUFWriter
 
-from ggufactory.calibrate import imatrix as reading
+from ggufactory.calibrate import imatrix_file as reading
 from ggufactory.calibrate.imatrix import ImportanceMatrix, read_importance_matrix
 from ggufactory.errors import InputError
 from synthetic import DATA

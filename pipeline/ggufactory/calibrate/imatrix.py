@@ -10,17 +10,10 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from ggufactory.calibrate.imatrix_gguf import parse_gguf
-from ggufactory.calibrate.imatrix_legacy import parse_legacy
+from ggufactory.calibrate.imatrix_file import read_imatrix_file
 from ggufactory.calibrate.merge import merge
 from ggufactory.calibrate.sums import ActivationSums, ImatrixFile
-from ggufactory.container.header import MAGIC
 from ggufactory.errors import InputError
-from ggufactory.storage import open_store
-
-MAX_FILE_BYTES = 8 << 30
-"""Matrices of the largest published mixtures of experts take 1 to 2 GB."""
-_READ_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,8 @@ def read_importance_matrix(uri: str) -> ImportanceMatrix:
 
     InputError, naming the entry, for a file that is damaged or holds values that cannot be used.
     """
-    return _divided(*_read_sums(uri))
+    read = read_imatrix_file(uri)
+    return _divided(read.name, read.sha256, read.content)
 
 
 def read_importance_matrices(uris: Sequence[str]) -> ImportanceMatrix:
@@ -79,17 +73,10 @@ def read_importance_matrices(uris: Sequence[str]) -> ImportanceMatrix:
     """
     if len(uris) == 1:
         return read_importance_matrix(uris[0])
-    read = [_read_sums(uri) for uri in uris]
-    names = ",".join(name for name, _, _ in read)
-    digest = hashlib.sha256("".join(digest for _, digest, _ in read).encode()).hexdigest()
-    return _divided(names, digest, merge([(name, sums) for name, _, sums in read]))
-
-
-def _read_sums(uri: str) -> tuple[str, str, ImatrixFile]:
-    """Base name, SHA-256 and content."""
-    name, data = _read_whole(uri)
-    parsed = parse_gguf(data, name) if data[: len(MAGIC)] == MAGIC else parse_legacy(data, name)
-    return name, hashlib.sha256(data).hexdigest(), parsed
+    read = [read_imatrix_file(uri) for uri in uris]
+    names = ",".join(file.name for file in read)
+    digest = hashlib.sha256("".join(file.sha256 for file in read).encode()).hexdigest()
+    return _divided(names, digest, merge([(file.name, file.content) for file in read]))
 
 
 def _divided(name: str, sha256: str, parsed: ImatrixFile) -> ImportanceMatrix:
@@ -103,20 +90,6 @@ def _divided(name: str, sha256: str, parsed: ImatrixFile) -> ImportanceMatrix:
         entries=MappingProxyType(divided),
         unseen=MappingProxyType({entry: matrices for entry, matrices in unseen.items() if matrices}),
     )
-
-
-def _read_whole(uri: str) -> tuple[str, bytearray]:
-    folder, _, name = uri.rpartition("/")
-    store = open_store(folder or ("/" if uri.startswith("/") else "."))
-    info = store.stat(name)
-    if info is None:
-        raise InputError(f"there is no importance matrix file {uri}")
-    if info.size > MAX_FILE_BYTES:
-        raise InputError(f"{uri} is {info.size:,} bytes long; importance matrix files have at most {MAX_FILE_BYTES:,}")
-    data = bytearray(info.size)
-    for start in range(0, info.size, _READ_BYTES):
-        store.read_into(name, start, memoryview(data)[start : start + _READ_BYTES], etag=info.etag)
-    return name, data
 
 
 def _divide(sums: ActivationSums) -> npt.NDArray[np.float32]:

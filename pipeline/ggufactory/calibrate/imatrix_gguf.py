@@ -1,4 +1,5 @@
-"""The GGUF format of importance matrices, as common/imatrix-loader.cpp of llama.cpp reads it.
+"""The GGUF format of importance matrices, as common/imatrix-loader.cpp of llama.cpp reads it and
+`save_imatrix` of its tools/imatrix/imatrix.cpp writes it.
 
 Metadata `imatrix.datasets`, `imatrix.chunk_count` and `imatrix.chunk_size`; for each entry two F32
 tensors, `<name>.in_sum2` [columns, matrices] (ggml's order) and `<name>.counts` [1, matrices].
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggufactory.calibrate.sums import (
+    MAX_COUNT,
     MAX_ENTRIES,
     NOT_AN_IMATRIX,
     ActivationSums,
@@ -20,13 +22,13 @@ from ggufactory.calibrate.sums import (
     check_sums,
 )
 from ggufactory.container.decode import decode_header
-from ggufactory.container.header import Header, TensorInfo
+from ggufactory.container.header import DEFAULT_ALIGNMENT, Header, TensorInfo, encode_header, padded
 from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.errors import InputError
 from ggufactory_kernels.types import TENSOR_TYPES
 
 _SUMS, _COUNTS = ".in_sum2", ".counts"
-_MAX_COUNT = 1 << 53
+_F32 = TENSOR_TYPES["F32"].number
 
 
 def parse_gguf(data: bytearray, file: str) -> ImatrixFile:
@@ -50,6 +52,39 @@ def parse_gguf(data: bytearray, file: str) -> ImatrixFile:
     if not entries:
         raise InputError(f"{file} holds no entries", fix=NOT_AN_IMATRIX)
     return ImatrixFile(datasets, chunk_count, chunk_size, entries)
+
+
+def encode_gguf(file: ImatrixFile) -> bytearray:
+    """The whole file, entries sorted by name, those that no token reached included. Byte for byte what
+    llama-imatrix writes.
+
+    `file` is of sums of tokens: `merge` makes those of a legacy file. InputError for an entry whose name
+    is too long for ggml.
+    """
+    tensors: list[TensorInfo] = []
+    contents: list[npt.NDArray[np.float32] | npt.NDArray[np.int64]] = []
+    end = 0
+    for entry, sums in sorted(file.entries.items()):
+        assert sums.zero_count_is_unseen, entry
+        for suffix, values in ((_SUMS, sums.sums), (_COUNTS, sums.counts[:, np.newaxis])):
+            tensors.append(TensorInfo(entry + suffix, (values.shape[1], values.shape[0]), _F32, end))
+            contents.append(values)
+            end = padded(end + 4 * values.size, DEFAULT_ALIGNMENT)
+    header = encode_header(_metadata(file), tensors)
+    data = bytearray(len(header) + end)
+    data[: len(header)] = header
+    for tensor, values in zip(tensors, contents, strict=True):
+        np.frombuffer(data, "<f4", values.size, len(header) + tensor.offset)[:] = values.reshape(-1)
+    return data
+
+
+def _metadata(file: ImatrixFile) -> list[KeyValue]:
+    return [
+        KeyValue("general.type", ValueType.STRING, "imatrix"),
+        KeyValue("imatrix.datasets", ValueType.ARRAY, file.datasets, ValueType.STRING),
+        KeyValue("imatrix.chunk_count", ValueType.UINT32, file.chunk_count),
+        KeyValue("imatrix.chunk_size", ValueType.UINT32, file.chunk_size),
+    ]
 
 
 def _read_metadata(header: Header, file: str) -> tuple[tuple[str | bytes, ...], int, int]:
@@ -91,7 +126,7 @@ def _entry(
     values = _floats(data, data_offset, sums, file)
     check_sums(values, entry, file)
     count_values = _floats(data, data_offset, counts, file)
-    if not ((count_values >= 0) & (count_values <= _MAX_COUNT)).all():
+    if not ((count_values >= 0) & (count_values <= MAX_COUNT)).all():
         raise InputError(f"{file}: the entry {entry} has counts that are negative, too large or not numbers")
     if not count_values.size or not values.size or values.size % count_values.size:
         raise InputError(
@@ -105,6 +140,6 @@ def _entry(
 
 
 def _floats(data: bytearray, data_offset: int, tensor: TensorInfo, file: str) -> npt.NDArray[np.float32]:
-    if tensor.type != TENSOR_TYPES["F32"].number:
+    if tensor.type != _F32:
         raise InputError(f"{file}: the tensor {tensor.name} must be F32", fix=NOT_AN_IMATRIX)
     return np.frombuffer(data, "<f4", prod(tensor.ne), data_offset + tensor.offset)

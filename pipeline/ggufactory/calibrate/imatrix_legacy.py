@@ -1,4 +1,5 @@
-"""The legacy format of importance matrices (.dat), as common/imatrix-loader.cpp of llama.cpp reads it.
+"""The legacy format of importance matrices (.dat), as common/imatrix-loader.cpp of llama.cpp reads it and
+`save_imatrix_legacy` of its tools/imatrix/imatrix.cpp writes it.
 
 Little-endian int32 unless said otherwise: number of entries; for each entry length of the name, name,
 calls, number of values, float32 values (mean squared activation times calls); then, if the file goes
@@ -22,6 +23,7 @@ from ggufactory.errors import InputError
 
 MAX_NAME_BYTES = 512
 MAX_DATASET_BYTES = 64 << 10
+_MAX_NUMBER = (1 << 31) - 1
 
 
 def parse_legacy(data: bytearray, file: str) -> ImatrixFile:
@@ -47,6 +49,48 @@ def parse_legacy(data: bytearray, file: str) -> ImatrixFile:
     return ImatrixFile((_text(dataset),) if length else (), chunk_count, 0, entries)
 
 
+def encode_legacy(file: ImatrixFile) -> bytearray:
+    """The whole file, entries sorted by name. Byte for byte what `llama-imatrix --output-format dat` writes.
+
+    The format keeps one number of calls for an entry, whole chunks, so values are mean x calls; a matrix
+    that no token reached gets a mean of 1, and an entry that no token reached is left out, as are all
+    data sets but the last. `file` is of sums of tokens: `merge` makes those of a legacy file. InputError
+    when no entry is left, or a number does not fit.
+    """
+    reached = {entry: sums for entry, sums in sorted(file.entries.items()) if sums.counts.any()}
+    if not reached:
+        raise InputError("no entry of the importance matrix has data, and the .dat format cannot say so")
+    out = bytearray(_number(len(reached), "the number of entries"))
+    for entry, sums in reached.items():
+        assert sums.zero_count_is_unseen, entry
+        name = entry.encode()
+        calls = -(-int(sums.counts.max()) // file.chunk_size)
+        out += _number(len(name), f"the length of the name of {entry}", MAX_NAME_BYTES) + name
+        out += _number(calls, f"the calls of {entry}")
+        out += _number(sums.sums.size, f"the number of values of {entry}")
+        out += _values(sums, calls, entry).data
+    out += _number(file.chunk_count, "the number of chunks")
+    last = file.datasets[-1] if file.datasets else b""
+    dataset = last.encode() if isinstance(last, str) else last
+    return out + _number(len(dataset), "the length of the data set's name", MAX_DATASET_BYTES) + dataset
+
+
+def _values(sums: ActivationSums, calls: int, entry: str) -> npt.NDArray[np.float32]:
+    unseen = sums.counts[:, np.newaxis] == 0
+    counts = np.where(unseen, 1, sums.counts[:, np.newaxis]).astype(np.float32)
+    values = np.divide(np.where(unseen, np.float32(1), sums.sums), counts, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        values *= np.float32(calls)
+    check_sums(values.reshape(-1), entry, "the .dat file")
+    return values.astype("<f4", copy=False)
+
+
+def _number(value: int, what: str, most: int = _MAX_NUMBER) -> bytes:
+    if value > most:
+        raise InputError(f"{what} is {value:,}, but the .dat format has at most {most:,}", fix="Write a .gguf file")
+    return value.to_bytes(4, "little")
+
+
 class _Reader:
     """A cursor over the file; every method raises InputError where the file ends too early."""
 
@@ -62,7 +106,7 @@ class _Reader:
     def take(self, length: int, what: str) -> bytes:
         return bytes(self._data[self._advance(length, what) : self._position])
 
-    def number(self, what: str, least: int, most: int = (1 << 31) - 1) -> int:
+    def number(self, what: str, least: int, most: int = _MAX_NUMBER) -> int:
         value = int.from_bytes(self.take(4, what), "little", signed=True)
         if not least <= value <= most:
             raise InputError(

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from ggufactory.errors import InputError
 
 MAX_ENTRIES = 1_000_000
+MAX_COUNT = 1 << 53
+"""Tokens of one matrix: far more than any text has, and exact in a float64."""
 NOT_AN_IMATRIX = "Give a file that llama-imatrix or `ggufactory calibrate` wrote"
 
 

@@ -21,7 +21,7 @@ _VALUE_SHOWN = 60
 
 def print_plan(console: Console, plan: Plan) -> None:
     """A row per rung, then what a worker needs."""
-    table = _table("rung", "file", "size>", "bits/weight>", "parts>", "tensor types")
+    table = plain_table("rung", "file", "size>", "bits/weight>", "parts>", "tensor types")
     for rung in plan.rungs:
         for file in rung.files:
             size, bits = show_bytes(file.size), f"{rung.bits_per_weight:.2f}"
@@ -39,7 +39,7 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 def print_result(console: Console, target: str, result: Result, tally: Tally) -> None:
     """A row per artifact, then what it took."""
-    table = _table("rung", "artifact", "size>", "bits/weight>", "types", "sha256")
+    table = plain_table("rung", "artifact", "size>", "bits/weight>", "types", "sha256")
     for entry in result.entries:
         types = ", ".join(f"{kind} {count}" for kind, count in entry["types"].items())
         size, bits = show_bytes(entry["bytes"]), f"{entry['bits_per_weight']:.2f}"
@@ -81,7 +81,7 @@ def _print_checkpoint(console: Console, found: CheckpointSummary) -> None:
     )
     console.print(f"[bold]{found.name}[/bold]  {found.uri}", highlight=False, soft_wrap=True)
     _print_facts(console, facts)
-    table = _table("dtype", "tensors>", "parameters>", "size>")
+    table = plain_table("dtype", "tensors>", "parameters>", "size>")
     for dtype, totals in found.dtypes:
         table.add_row(dtype, str(totals.tensors), f"{totals.parameters:,}", show_bytes(totals.nbytes))
     console.print(table)
@@ -91,11 +91,11 @@ def _print_gguf(console: Console, found: GgufSummary) -> None:
     console.print(f"[bold]{found.uri}[/bold]  {show_bytes(found.size)}", highlight=False, soft_wrap=True)
     tensors = f"{found.tensors:,}" + (f" in {found.files} files" if found.files > 1 else "")
     _print_facts(console, [("parameters", f"{found.parameters:,}"), ("tensors", tensors)])
-    metadata = _table("key", "type", "value")
+    metadata = plain_table("key", "type", "value")
     for kv in found.metadata:
         metadata.add_row(kv.key, kv.type.name, _shown(kv))
     console.print(metadata)
-    table = _table("tensor type", "tensors>", "size>")
+    table = plain_table("tensor type", "tensors>", "size>")
     for kind, count, size in found.types:
         table.add_row(kind, str(count), show_bytes(size))
     console.print(table)
@@ -122,7 +122,7 @@ def _types(rung: RungPlan) -> str:
     return ", ".join(f"{kind} {count}" for kind, count in counts.most_common())
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
     """Columns by title; a title that ends in ">" is of numbers."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in columns:
