@@ -104,6 +104,12 @@ struct VectorLanes {
         const __m128i low = reinterpret_cast<__m128i>((a << 16) >> 16);
         const __m128i packed = _mm_packs_epi32(low, reinterpret_cast<__m128i>((b << 16) >> 16));
         std::memcpy(to, &packed, sizeof packed);
+#elif GK_VECTOR_WIDTH == 16
+        // Half the shuffles of two conversions: packing leaves the 64-bit parts of a and b in turns.
+        const __m512i low = _mm512_set1_epi32(0xffff), order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+        const __m512i packed = _mm512_packus_epi32(_mm512_and_si512(reinterpret_cast<__m512i>(a), low),
+                                                   _mm512_and_si512(reinterpret_cast<__m512i>(b), low));
+        _mm512_storeu_si512(to, _mm512_permutexvar_epi64(order, packed));
 #else
         const H halves[2] = {__builtin_convertvector(a, H), __builtin_convertvector(b, H)};
         std::memcpy(to, halves, sizeof halves);
