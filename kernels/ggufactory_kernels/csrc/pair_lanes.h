@@ -47,6 +47,7 @@ struct PairLanes {
     static GK_LANE F round_at_most(F f, int32_t hi) {
         return {L::round_at_most(f.a, hi), L::round_at_most(f.b, hi)};
     }
+    static GK_LANE F round_near(F f) { return {L::round_near(f.a), L::round_near(f.b)}; }
     static GK_LANE F round_clamped(F f, int32_t lo, int32_t hi) {
         return {L::round_clamped(f.a, lo, hi), L::round_clamped(f.b, lo, hi)};
     }

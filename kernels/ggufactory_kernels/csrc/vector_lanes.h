@@ -65,6 +65,7 @@ struct VectorLanes {
         const F high = floats(kRoundingOffset + static_cast<float>(hi));
         return minimum(f + floats(kRoundingOffset), high) - floats(kRoundingOffset);
     }
+    static GK_LANE F round_near(F f) { return (f + floats(kRoundingOffset)) - floats(kRoundingOffset); }
 
 #if GK_VECTOR_WIDTH == 16
     static GK_LANE I gather(const int32_t* table, I i) {
