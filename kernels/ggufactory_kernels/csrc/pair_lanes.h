@@ -36,6 +36,9 @@ struct PairLanes {
     };
 
     static GK_LANE F floats(float value) { return {L::floats(value), L::floats(value)}; }
+    static GK_LANE F load_floats(const float* from) {
+        return {L::load_floats(from), L::load_floats(from + L::kWidth)};
+    }
     static GK_LANE F select(M m, F p, F q) { return {L::select(m.a, p.a, q.a), L::select(m.b, p.b, q.b)}; }
     static GK_LANE M negate(M m) { return {L::negate(m.a), L::negate(m.b)}; }
     static GK_LANE bool any(M m) { return L::any(m.a | m.b); }

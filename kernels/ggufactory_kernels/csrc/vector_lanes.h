@@ -80,6 +80,20 @@ struct VectorLanes {
         return I{table[i[0]], table[i[1]], table[i[2]], table[i[3]]};
     }
 #endif
+    static GK_LANE F gather_words(const F* x, I i) {
+#if GK_VECTOR_WIDTH == 16
+        return reinterpret_cast<F>(_mm512_i32gather_ps(reinterpret_cast<__m512i>(i), x, 4));
+#elif GK_VECTOR_WIDTH == 8
+        return reinterpret_cast<F>(
+            _mm256_i32gather_ps(reinterpret_cast<const float*>(x), reinterpret_cast<__m256i>(i), 4));
+#else
+        float words[kWidth];
+        for (int k = 0; k < kWidth; ++k) {
+            std::memcpy(words + k, reinterpret_cast<const uint8_t*>(x) + 4 * i[k], sizeof *words);
+        }
+        return load_floats(words);
+#endif
+    }
     static GK_LANE I pick(const I* x, I i) {
         I lane = {};
         for (int k = 0; k < kWidth; ++k) lane[k] = k;
