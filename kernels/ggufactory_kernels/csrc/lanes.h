@@ -23,8 +23,9 @@
 //   clamp(i, lo, hi), at_most(i, hi), sqrt(f), abs(f)
 //   minimum(a, b), maximum(a, b)  b where one of them is NaN
 //   round_clamped(f, lo, hi)      float of clamp(nearest_int(f), lo, hi), for |f| < 2^22 only
-//   round_at_most(f, hi)          the same without the lower bound
+//   round_at_most(f, hi)          the same without the lower bound, round_near(f) without any
 //   gather(table, i)              table[i]; pick(x, i): x[i], of the lane's own column
+//   gather_words(x, i)            lane i % kWidth of x[i / kWidth]
 //   load_*, store, transpose      the driver's business (tile.h), not the algorithms'
 #pragma once
 
@@ -89,8 +90,10 @@ struct ScalarLanes {
         const F t = f + kRoundingOffset;
         return (t > high ? high : t) - kRoundingOffset;
     }
+    static GK_LANE F round_near(F f) { return (f + kRoundingOffset) - kRoundingOffset; }
 
     static GK_LANE I gather(const int32_t* table, I i) { return table[i]; }
+    static GK_LANE F gather_words(const F* x, I i) { return x[i]; }
     static GK_LANE F pick(const F* x, I i) { return x[i]; }
     static GK_LANE I pick(const I* x, I i) { return x[i]; }
 

@@ -36,6 +36,9 @@ struct PairLanes {
     };
 
     static GK_LANE F floats(float value) { return {L::floats(value), L::floats(value)}; }
+    static GK_LANE F load_floats(const float* from) {
+        return {L::load_floats(from), L::load_floats(from + L::kWidth)};
+    }
     static GK_LANE F select(M m, F p, F q) { return {L::select(m.a, p.a, q.a), L::select(m.b, p.b, q.b)}; }
     static GK_LANE M negate(M m) { return {L::negate(m.a), L::negate(m.b)}; }
     static GK_LANE bool any(M m) { return L::any(m.a | m.b); }
@@ -47,6 +50,7 @@ struct PairLanes {
     static GK_LANE F round_at_most(F f, int32_t hi) {
         return {L::round_at_most(f.a, hi), L::round_at_most(f.b, hi)};
     }
+    static GK_LANE F round_near(F f) { return {L::round_near(f.a), L::round_near(f.b)}; }
     static GK_LANE F round_clamped(F f, int32_t lo, int32_t hi) {
         return {L::round_clamped(f.a, lo, hi), L::round_clamped(f.b, lo, hi)};
     }

@@ -11,60 +11,10 @@
 #include "legacy_quants.h"
 #include "scale_search.h"
 #include "sub_blocks.h"
+#include "symmetric_descent.h"
 
 namespace ggufactory {
 namespace {
-
-// Up to five sweeps of coordinate descent from the rounding that maps the largest magnitude to -levels.
-// Fills `l` (-levels <= l < levels); returns the scale. `l` of a group of nothing is -levels.
-// A lane in which a sweep changed nothing would repeat it exactly, so lanes may sweep on together until
-// none changes. Source: make_q3_quants of ggml-quants.c.
-template <class L, int kCount>
-inline typename L::F descend_symmetric_scale(const typename L::F* x, int levels, typename L::F* l) {
-    using F = typename L::F;
-    using M = typename L::M;
-    const F zero = L::floats(0);
-    F largest = zero, magnitude = zero;
-    for (int i = 0; i < kCount; ++i) {
-        const F size = L::abs(x[i]);
-        const M larger = size > magnitude;  // the first of equals decides the sign
-        magnitude = L::select(larger, size, magnitude);
-        largest = L::select(larger, x[i], largest);
-    }
-    const M is_zero = magnitude < L::floats(kGroupMaxEpsilon);
-    const F inverse = L::floats(static_cast<float>(-levels)) / largest;
-
-    F w[kCount], wx[kCount], sum_xl = zero, sum_l2 = zero;
-    for (int i = 0; i < kCount; ++i) {
-        l[i] = round_level<L, false>(inverse * x[i], -levels, levels - 1);
-        w[i] = x[i] * x[i];
-        wx[i] = w[i] * x[i];
-        sum_xl = sum_xl + wx[i] * l[i];
-        sum_l2 = sum_l2 + w[i] * l[i] * l[i];
-    }
-    GK_UNROLL(1)
-    for (int sweep = 0; sweep < 5; ++sweep) {
-        M any_changed = zero > zero;
-        GK_UNROLL(2)
-        for (int i = 0; i < kCount; ++i) {
-            F rest_xl = sum_xl - wx[i] * l[i];
-            F rest_l2 = sum_l2 - w[i] * l[i] * l[i];
-            const M fits = rest_xl > zero;
-            const F level = round_level<L, false>(x[i] * rest_l2 / rest_xl, -levels, levels - 1);
-            rest_xl = rest_xl + wx[i] * level;
-            rest_l2 = rest_l2 + w[i] * level * level;
-            const M changed = fits & L::negate(level == l[i]) & (rest_l2 > zero) &
-                              (rest_xl * rest_xl * sum_l2 > sum_xl * sum_xl * rest_l2);
-            l[i] = L::select(changed, level, l[i]);
-            sum_xl = L::select(changed, rest_xl, sum_xl);
-            sum_l2 = L::select(changed, rest_l2, sum_l2);
-            any_changed = any_changed | changed;
-        }
-        if (!L::any(any_changed)) break;
-    }
-    for (int i = 0; i < kCount; ++i) l[i] = L::select(is_zero, L::floats(static_cast<float>(-levels)), l[i]);
-    return L::select(is_zero, zero, L::select(sum_l2 > zero, sum_xl / sum_l2, zero));
-}
 
 struct Q3_K : Q3_KLayout {
     // `x`, `importance` (null: none): kBlock floats of each lane's block. Writes kBytes bytes.
@@ -74,22 +24,22 @@ struct Q3_K : Q3_KLayout {
                                   typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
-        F scales[kSubBlocks];
-        I quants[kBlock], six_bits[kSubBlocks];  // quants: 0 ... 7, at first the search's own
-        const F scale = importance ? search_all<L>(x, importance, quants, scales, six_bits)
-                                   : descend_all<L>(x, quants, scales, six_bits);
-        const I half_scale = float_to_half<L>(scale);
-        store_half<L>(half_scale, bytes + kScale);
-        const F stored_scale = half_to_float<L>(half_scale);
-        GK_UNROLL(1)
-        for (int j = 0; j < kSubBlocks; ++j) {
-            const F d = stored_scale * L::to_float(six_bits[j] - L::ints(32));
-            const typename L::M vanished = d == L::floats(0);  // the search's quants stay
-            for (int i = j * kSubBlock; i < (j + 1) * kSubBlock; ++i) {
-                const I level = L::clamp(L::nearest_int(x[i] / d), -kLevels, kLevels - 1) + L::ints(kLevels);
-                quants[i] = L::select(vanished, quants[i], level);
-            }
+        I six_bits[kSubBlocks], quants[kBlock];
+        I half_scale;
+        if (importance) {
+            SymmetricScale<L> found[kSubBlocks];
+            half_scale = float_to_half<L>(search_all<L>(x, importance, found, six_bits));
+            round_to_stored_scales<L>(x, half_scale, six_bits, quants, [&](int i) {
+                return searched_quant<L>(x[i], found[i / kSubBlock], kLevels);
+            });
+        } else {
+            F levels[kBlock];
+            half_scale = float_to_half<L>(descend_all<L>(x, levels, six_bits));
+            round_to_stored_scales<L>(x, half_scale, six_bits, quants, [&](int i) {
+                return L::truncate(levels[i]) + L::ints(kLevels);
+            });
         }
+        store_half<L>(half_scale, bytes + kScale);
         pack<L>(quants, six_bits, bytes);
         return half_is_finite<L>(half_scale);
     }
@@ -98,35 +48,34 @@ private:
     static constexpr int kSubBlocks = 16, kSubBlock = kBlock / kSubBlocks;
     static constexpr int kLevels = 4;
 
-    // Both fill `quants`, each sub-block's scale and its six bits, and return the super-block's scale.
+    // The quants, 0 ... 7, under the stored scales. Where a sub-block's is zero the search's own stay:
+    // `searched(i)`.
+    template <class L, class Searched>
+    static GK_LANE void round_to_stored_scales(const typename L::F* x, typename L::I half_scale,
+                                               const typename L::I* six_bits, typename L::I* quants,
+                                               const Searched& searched) {
+        const typename L::F stored_scale = half_to_float<L>(half_scale);
+        GK_UNROLL(1)
+        for (int j = 0; j < kSubBlocks; ++j) {
+            const typename L::F d = stored_scale * L::to_float(six_bits[j] - L::ints(32));
+            const int first = j * kSubBlock, last = first + kSubBlock;
+            for (int i = first; i < last; ++i) {
+                quants[i] = L::clamp(L::nearest_int(x[i] / d), -kLevels, kLevels - 1) + L::ints(kLevels);
+            }
+            const typename L::M vanished = d == L::floats(0);
+            if (!L::any(vanished)) continue;
+            for (int i = first; i < last; ++i) quants[i] = L::select(vanished, searched(i), quants[i]);
+        }
+    }
+
+    // Both find the sub-blocks' scales, quantize them to six bits and return the super-block's scale.
     template <class L>
-    static inline typename L::F descend_all(const typename L::F* x, typename L::I* quants,
-                                            typename L::F* scales, typename L::I* six_bits) {
+    static inline typename L::F descend_all(const typename L::F* x, typename L::F* levels,
+                                            typename L::I* six_bits) {
         using F = typename L::F;
         using I = typename L::I;
-        using Pair = PairLanes<L>;
-        using Four = PairLanes<Pair>;  // every step of the descent waits for the one before, so four at once
-        GK_UNROLL(1)
-        for (int j = 0; j < kSubBlocks; j += 4) {
-            const F* first = x + j * kSubBlock;
-            typename Pair::F a[kSubBlock], b[kSubBlock];
-            pair_up<L>(first, first + kSubBlock, a);
-            pair_up<L>(first + 2 * kSubBlock, first + 3 * kSubBlock, b);
-            typename Four::F xs[kSubBlock], l[kSubBlock];
-            pair_up<Pair>(a, b, xs);
-            const typename Four::F scale = descend_symmetric_scale<Four, kSubBlock>(xs, kLevels, l);
-            scales[j] = scale.a.a;
-            scales[j + 1] = scale.a.b;
-            scales[j + 2] = scale.b.a;
-            scales[j + 3] = scale.b.b;
-            for (int i = 0; i < kSubBlock; ++i) {
-                I* quant = quants + j * kSubBlock + i;
-                quant[0] = L::truncate(l[i].a.a) + L::ints(kLevels);
-                quant[kSubBlock] = L::truncate(l[i].a.b) + L::ints(kLevels);
-                quant[2 * kSubBlock] = L::truncate(l[i].b.a) + L::ints(kLevels);
-                quant[3 * kSubBlock] = L::truncate(l[i].b.b) + L::ints(kLevels);
-            }
-        }
+        F scales[kSubBlocks];
+        SymmetricDescent<L, kSubBlocks, kSubBlock>().run(x, kLevels, levels, scales);
         F largest = L::floats(0), magnitude = L::floats(0);
         for (int j = 0; j < kSubBlocks; ++j) {
             const F size = L::abs(scales[j]);
@@ -146,11 +95,10 @@ private:
 
     template <class L>
     static inline typename L::F search_all(const typename L::F* x, const typename L::F* importance,
-                                           typename L::I* quants, typename L::F* scales,
-                                           typename L::I* six_bits) {
+                                           SymmetricScale<L>* found, typename L::I* six_bits) {
         using F = typename L::F;
         using P = PairLanes<L>;
-        F weight_sums[kSubBlocks], sum_squares = L::floats(0);
+        F scales[kSubBlocks], weight_sums[kSubBlocks], sum_squares = L::floats(0);
         GK_UNROLL(16)
         for (int i = 0; i < kBlock; ++i) sum_squares = sum_squares + x[i] * x[i];
         const F mean = L::floats(2) * sum_squares / L::floats(kBlock);
@@ -164,29 +112,24 @@ private:
                 ws[i] = ws[i] * P::sqrt(typename P::F{mean, mean} + xs[i] * xs[i]);
                 sum = sum + ws[i];
             }
-            const SymmetricScale<P> found = search_symmetric_scale<P, kSubBlock>(xs, ws, kLevels);
+            const SymmetricScale<P> pair = search_symmetric_scale<P, kSubBlock>(xs, ws, kLevels);
             weight_sums[j] = sum.a;
             weight_sums[j + 1] = sum.b;
-            scales[j] = found.scale.a;
-            scales[j + 1] = found.scale.b;
-            round_searched<L, kSubBlock>(x + first, {found.scale.a, found.inverse.a, found.is_zero.a}, kLevels,
-                                         quants + first);
-            round_searched<L, kSubBlock>(x + second, {found.scale.b, found.inverse.b, found.is_zero.b}, kLevels,
-                                         quants + second);
+            scales[j] = pair.scale.a;
+            scales[j + 1] = pair.scale.b;
+            found[j] = {pair.scale.a, pair.inverse.a, pair.is_zero.a};
+            found[j + 1] = {pair.scale.b, pair.inverse.b, pair.is_zero.b};
         }
-        const SymmetricScale<L> found = search_symmetric_scale<L, kSubBlocks>(scales, weight_sums, 32);
-        round_searched<L, kSubBlocks>(scales, found, 32, six_bits);
-        return found.scale;
+        const SymmetricScale<L> super = search_symmetric_scale<L, kSubBlocks>(scales, weight_sums, 32);
+        for (int j = 0; j < kSubBlocks; ++j) six_bits[j] = searched_quant<L>(scales[j], super, 32);
+        return super.scale;
     }
 
-    // The search's quants, from 0 on; all zero where there is nothing.
-    template <class L, int kCount>
-    static GK_LANE void round_searched(const typename L::F* x, const SymmetricScale<L>& found, int levels,
-                                       typename L::I* quants) {
-        for (int i = 0; i < kCount; ++i) {
-            const typename L::I level = L::clamp(L::nearest_int(found.inverse * x[i]), -levels, levels - 1);
-            quants[i] = L::select(found.is_zero, L::ints(0), level + L::ints(levels));
-        }
+    // The search's quant of `x`, from 0 on; zero where there is nothing.
+    template <class L>
+    static GK_LANE typename L::I searched_quant(typename L::F x, const SymmetricScale<L>& found, int levels) {
+        const typename L::I level = L::clamp(L::nearest_int(found.inverse * x), -levels, levels - 1);
+        return L::select(found.is_zero, L::ints(0), level + L::ints(levels));
     }
 
     // Four bits of each scale fill eight bytes, the upper two bits of all the next four. Bit j of high

@@ -51,9 +51,19 @@ struct SymmetricSums {
     typename L::F xl, l2;
 };
 
+// Which bounds the quotients of a candidate can round beyond.
+enum class Clamp { kNone, kAbove, kBoth };
+
+template <class L, Clamp kClamp>
+GK_LANE typename L::F round_symmetric(typename L::F v, int levels) {
+    if constexpr (kClamp == Clamp::kNone) return L::round_near(v);
+    if constexpr (kClamp == Clamp::kAbove) return L::round_at_most(v, levels - 1);
+    return L::round_clamped(v, -levels, levels - 1);
+}
+
 // The sums of several candidates at a time: each is one long chain of additions, and others fill the
 // cycles in which one waits.
-template <class L, int kCount, bool kClampBelow, int kCandidates>
+template <class L, int kCount, Clamp kClamp, int kCandidates>
 GK_LANE void symmetric_sums(const typename L::F* x, const typename L::F* w, const typename L::F* wx,
                             int levels, const typename L::F (&inverse)[kCandidates],
                             SymmetricSums<L> (&sums)[kCandidates]) {
@@ -62,9 +72,7 @@ GK_LANE void symmetric_sums(const typename L::F* x, const typename L::F* w, cons
     for (int i = 0; i < kCount; ++i) {
         GK_UNROLL(3)
         for (int k = 0; k < kCandidates; ++k) {
-            const typename L::F v = inverse[k] * x[i];
-            const typename L::F l = kClampBelow ? round_level<L, true>(v, -levels, levels - 1)
-                                                : L::round_at_most(v, levels - 1);
+            const typename L::F l = round_symmetric<L, kClamp>(inverse[k] * x[i], levels);
             sums[k].xl = sums[k].xl + wx[i] * l;
             sums[k].l2 = sums[k].l2 + w[i] * l * l;
         }
@@ -87,43 +95,54 @@ inline SymmetricScale<L> search_symmetric_scale(const typename L::F* x, const ty
     }
     const M is_zero = magnitude < L::floats(kGroupMaxEpsilon);
 
+    // All divisions by the largest at once: before a candidate's sums, the sums would wait for it.
+    constexpr int kSteps = 9;  // below and above
+    F inverses[2 * kSteps + 1];
+    GK_UNROLL(1)
+    for (int i = 0; i < 2 * kSteps + 1; ++i) {
+        inverses[i] = L::floats(-(static_cast<float>(levels) + 0.1f * static_cast<float>(i - kSteps))) / largest;
+    }
+    const F* const inverse_of = inverses + kSteps;
     F wx[kCount];
     for (int i = 0; i < kCount; ++i) wx[i] = w[i] * x[i];
-    const auto inverse_of = [&](int step) {
-        return L::floats(-(static_cast<float>(levels) + 0.1f * static_cast<float>(step))) / largest;
-    };
-    F scale, best, best_inverse = inverse_of(0);
-    const auto keep_better = [&](F inverse, const SymmetricSums<L>& sums) {
-        const M better = (sums.l2 > L::floats(0)) & (sums.xl * sums.xl > best * sums.l2);
-        const F candidate = sums.xl / sums.l2;
+
+    // Where the group is not zero, no quotient of a step exceeds levels + 0.1 * step by more than its
+    // rounding: all are far below 2^22, up to step 4 none rounds to less than -levels, and up to step -6
+    // none to more than levels - 1. Where the group is zero, nothing below is used.
+    SymmetricSums<L> sums[2];
+    const F first[2] = {inverse_of[0], inverse_of[-5]};
+    symmetric_sums<L, kCount, Clamp::kAbove>(x, w, wx, levels, first, sums);
+    const SymmetricSums<L> fifth_below = sums[1];  // its turn comes later
+    F best_inverse = first[0];
+    F scale = L::select(sums[0].l2 == L::floats(0), L::floats(0), sums[0].xl / sums[0].l2);
+    F best = scale * sums[0].xl;
+    const auto keep_better = [&](F inverse, const SymmetricSums<L>& sum) {
+        const M better = (sum.l2 > L::floats(0)) & (sum.xl * sum.xl > best * sum.l2);
+        const F candidate = sum.xl / sum.l2;
         scale = L::select(better, candidate, scale);
-        best = L::select(better, candidate * sums.xl, best);
+        best = L::select(better, candidate * sum.xl, best);
         best_inverse = L::select(better, inverse, best_inverse);
     };
-    // Where the group is not zero, no quotient of a step exceeds levels + 0.1 * step by more than its
-    // rounding: all are far below 2^22, and up to step 4 none rounds to less than -levels. Where the group
-    // is zero, nothing below is used.
-    SymmetricSums<L> sums[2];
-    const F first[2] = {best_inverse, inverse_of(-9)};
-    symmetric_sums<L, kCount, false>(x, w, wx, levels, first, sums);
-    scale = L::select(sums[0].l2 == L::floats(0), L::floats(0), sums[0].xl / sums[0].l2);
-    best = scale * sums[0].xl;
-    keep_better(first[1], sums[1]);
     GK_UNROLL(1)
-    for (int step = -8; step < 4; step += 2) {
-        const int below = step < 0 ? step : step + 1, above = below + 1;  // zero is done
-        const F inverses[2] = {inverse_of(below), inverse_of(above)};
-        symmetric_sums<L, kCount, false>(x, w, wx, levels, inverses, sums);
-        keep_better(inverses[0], sums[0]);
-        keep_better(inverses[1], sums[1]);
+    for (int step = -kSteps; step < -5; step += 2) {
+        const F pair[2] = {inverse_of[step], inverse_of[step + 1]};
+        symmetric_sums<L, kCount, Clamp::kNone>(x, w, wx, levels, pair, sums);
+        for (int k = 0; k < 2; ++k) keep_better(pair[k], sums[k]);
     }
-    const F fifth[2] = {inverse_of(5), inverse_of(6)};
-    symmetric_sums<L, kCount, true>(x, w, wx, levels, fifth, sums);
-    keep_better(fifth[0], sums[0]);
-    keep_better(fifth[1], sums[1]);
+    keep_better(first[1], fifth_below);
+    GK_UNROLL(1)
+    for (int step = -4; step < 4; step += 2) {
+        const int below = step < 0 ? step : step + 1;  // zero is done
+        const F pair[2] = {inverse_of[below], inverse_of[below + 1]};
+        symmetric_sums<L, kCount, Clamp::kAbove>(x, w, wx, levels, pair, sums);
+        for (int k = 0; k < 2; ++k) keep_better(pair[k], sums[k]);
+    }
+    const F fifth[2] = {inverse_of[5], inverse_of[6]};
+    symmetric_sums<L, kCount, Clamp::kBoth>(x, w, wx, levels, fifth, sums);
+    for (int k = 0; k < 2; ++k) keep_better(fifth[k], sums[k]);
     SymmetricSums<L> last_sums[3];
-    const F last[3] = {inverse_of(7), inverse_of(8), inverse_of(9)};
-    symmetric_sums<L, kCount, true>(x, w, wx, levels, last, last_sums);
+    const F last[3] = {inverse_of[7], inverse_of[8], inverse_of[9]};
+    symmetric_sums<L, kCount, Clamp::kBoth>(x, w, wx, levels, last, last_sums);
     for (int k = 0; k < 3; ++k) keep_better(last[k], last_sums[k]);
     return {L::select(is_zero, L::floats(0), scale), best_inverse, is_zero};
 }

@@ -65,6 +65,7 @@ struct VectorLanes {
         const F high = floats(kRoundingOffset + static_cast<float>(hi));
         return minimum(f + floats(kRoundingOffset), high) - floats(kRoundingOffset);
     }
+    static GK_LANE F round_near(F f) { return (f + floats(kRoundingOffset)) - floats(kRoundingOffset); }
 
 #if GK_VECTOR_WIDTH == 16
     static GK_LANE I gather(const int32_t* table, I i) {
@@ -79,6 +80,20 @@ struct VectorLanes {
         return I{table[i[0]], table[i[1]], table[i[2]], table[i[3]]};
     }
 #endif
+    static GK_LANE F gather_words(const F* x, I i) {
+#if GK_VECTOR_WIDTH == 16
+        return reinterpret_cast<F>(_mm512_i32gather_ps(reinterpret_cast<__m512i>(i), x, 4));
+#elif GK_VECTOR_WIDTH == 8
+        return reinterpret_cast<F>(
+            _mm256_i32gather_ps(reinterpret_cast<const float*>(x), reinterpret_cast<__m256i>(i), 4));
+#else
+        float words[kWidth];
+        for (int k = 0; k < kWidth; ++k) {
+            std::memcpy(words + k, reinterpret_cast<const uint8_t*>(x) + 4 * i[k], sizeof *words);
+        }
+        return load_floats(words);
+#endif
+    }
     static GK_LANE I pick(const I* x, I i) {
         I lane = {};
         for (int k = 0; k < kWidth; ++k) lane[k] = k;
@@ -104,6 +119,12 @@ struct VectorLanes {
         const __m128i low = reinterpret_cast<__m128i>((a << 16) >> 16);
         const __m128i packed = _mm_packs_epi32(low, reinterpret_cast<__m128i>((b << 16) >> 16));
         std::memcpy(to, &packed, sizeof packed);
+#elif GK_VECTOR_WIDTH == 16
+        // Half the shuffles of two conversions: packing leaves the 64-bit parts of a and b in turns.
+        const __m512i low = _mm512_set1_epi32(0xffff), order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+        const __m512i packed = _mm512_packus_epi32(_mm512_and_si512(reinterpret_cast<__m512i>(a), low),
+                                                   _mm512_and_si512(reinterpret_cast<__m512i>(b), low));
+        _mm512_storeu_si512(to, _mm512_permutexvar_epi64(order, packed));
 #else
         const H halves[2] = {__builtin_convertvector(a, H), __builtin_convertvector(b, H)};
         std::memcpy(to, halves, sizeof halves);
