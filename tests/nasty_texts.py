@@ -12,6 +12,7 @@ NASTY_TEXTS = (
     "trailing lines \n\n",
     "\n\n\n   leading",
     "1 12 123 1234 12345 123456 1234567 12345678901234 3.14159 1,000,000 0x1F 1e-9 v1.2.3 a1b22c333d4444",
+    "a  123   1234    123456\t\t789!!! 123456 \n\n 12  x123456",
     "٣٤٥ ½ Ⅷ ① x² 12½34567",
     "café cafe\u0301 naïve Ångström Straße İstanbul \u01c5 ʰ ẞ",
     "Привет, мир! Ελληνικά ЧТОЭто CamelCaseHTTPServer",

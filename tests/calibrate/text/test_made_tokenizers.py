@@ -41,14 +41,14 @@ def _bytes(types: Mapping[str, int], **more: int) -> tuple[KeyValue, ...]:
 def test_scores(more: dict[str, int], tmp_path: Path) -> None:
     defined = dict.fromkeys(("<think>", "  ", "   ", "\n\n"), USER_DEFINED)
     both = BothTokenizers(_scored(defined, **more), tmp_path)
-    both.agree_on_beginnings()
+    both.agree_on_what_is_added()
     for text in (*NASTY_TEXTS, TAGGED, CALIBRATION):
         both.agree_on(text)
 
 
 def test_ends_of_texts_are_added(tmp_path: Path) -> None:
     both = BothTokenizers(_scored({}, add_eos_token=True), tmp_path)
-    both.agree_on("text")
+    both.agree_on_what_is_added()
     assert both.ours.encode_whole("text")[-1] == 2
 
 

@@ -67,7 +67,7 @@ def test_all_names_are_known_but_one() -> None:
 
 @pytest.mark.parametrize("pre", sorted(PRE_TOKENIZERS))
 def test_splitting(pre: str, both: Mapping[str, BothTokenizers]) -> None:
-    both[pre].agree_on_beginnings()
+    both[pre].agree_on_what_is_added()
     for text in (*NASTY_TEXTS, CALIBRATION):
         both[pre].agree_on(text)
 

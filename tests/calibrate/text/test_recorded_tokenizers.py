@@ -26,7 +26,7 @@ def test_of_recorded_models(name: str, tmp_path: Path) -> None:
     if name in NOT_LOADED:
         pytest.skip(NOT_LOADED[name])
     both = BothTokenizers(recorded()[name], tmp_path)
-    both.agree_on_beginnings()
+    both.agree_on_what_is_added()
     for text in (*NASTY_TEXTS, CALIBRATION):
         both.agree_on(text)
 
@@ -34,6 +34,6 @@ def test_of_recorded_models(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", WITHOUT_BYTES)
 def test_without_tokens_for_bytes(name: str, tmp_path: Path) -> None:
     both = BothTokenizers(recorded()[name], tmp_path)
-    both.agree_on_beginnings()
+    both.agree_on_what_is_added()
     with pytest.raises(InputError, match="no token for the byte 0xF0 of the calibration text"):
         both.ours.encode("😀")

@@ -78,11 +78,11 @@ def test_kinds_that_are_not_known(kind: str) -> None:
         (_with(KeyValue("tokenizer.ggml.pre", ValueType.BOOL, True)), r"wanted text, found BOOL \(True\)"),
         (
             made("gpt2", ["a", "b"], merges=["a b"], pre="glm4", add_bos_token=True),
-            "that it has not: tokenizer.ggml.bos_token_id",
+            "tokenizer.ggml.bos_token_id names none of its own",
         ),
         (
             made("gpt2", ["a", "b"], merges=["a b"], pre="gpt-2", add_eos_token=True),
-            "that it has not: tokenizer.ggml.eos_token_id",
+            "tokenizer.ggml.eos_token_id names none of its own",
         ),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",

@@ -16,7 +16,7 @@ from ggufactory.calibrate.text.tokenizer import Tokenizer
 from ggufactory.errors import InputError
 from ggufactory.storage import open_file
 
-MAX_TEXT_BYTES = 64 << 20
+MAX_TEXT_BYTES = 16 << 20
 """Of one file. Calibration reads some hundred thousand tokens; more text is a mistake, or a corpus for training."""
 
 
@@ -64,6 +64,12 @@ def chunks(tokens: Sequence[int], context: int, tokenizer: Tokenizer, name: str)
 def read_text(uri: str) -> str:
     """A calibration text, local, `s3://bucket/key` or `hf://org/name/file`; one line end at its end is dropped."""
     store, name = open_file(uri)
+    info = store.stat(name)
+    if info is not None and info.size > MAX_TEXT_BYTES:
+        raise InputError(
+            f"{uri} has {info.size:,} bytes; a calibration text has at most {MAX_TEXT_BYTES:,}",
+            fix="Give a part of it: some hundred thousand tokens are plenty",
+        )
     found = store.read(name, limit=MAX_TEXT_BYTES)
     if found is None:
         raise InputError(f"there is no calibration text {uri}")

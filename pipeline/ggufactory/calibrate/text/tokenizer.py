@@ -40,7 +40,8 @@ class Tokenizer:
         for added, token, name in ((self.adds_bos, self.bos_id, "bos"), (self.adds_eos, self.eos_id, "eos")):
             if added and token is None:
                 raise InputError(
-                    f"the vocabulary adds a token to texts that it has not: tokenizer.ggml.{name}_token_id"
+                    f"the vocabulary adds a token to texts, but tokenizer.ggml.{name}_token_id names none of its own",
+                    fix=f"Set tokenizer.ggml.{name}_token_id, or tokenizer.ggml.add_{name}_token to false",
                 )
 
     def encode(self, text: str) -> list[int]:
@@ -56,7 +57,9 @@ class Tokenizer:
         return found
 
     def encode_whole(self, text: str) -> list[int]:
-        """The same, with the tokens that begin and end texts where the vocabulary adds them."""
+        """The same, with the tokens that begin and end texts where the vocabulary adds them: `llama_tokenize`
+        with `add_special`. (llama-imatrix itself takes vocabularies that add an end only for models that pool
+        by the last token, and aborts at others.)"""
         begins = [self.bos_id] if self.adds_bos and self.bos_id is not None else []
         ends = [self.eos_id] if self.adds_eos and self.eos_id is not None else []
         return [*begins, *self.encode(text), *ends]

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
+
 from ggufactory.container.metadata import KeyValue, Scalar, Value, ValueType
 from ggufactory.errors import InputError
 
@@ -71,7 +73,7 @@ class Vocabulary:
         if entry is None:
             return (0.0,) * len(self.tokens)
         found = _items(entry, (ValueType.FLOAT32, ValueType.INT32), "numbers", len(self.tokens))
-        return tuple(float(score) for score in found[: len(self.tokens)])
+        return tuple(np.array(found[: len(self.tokens)], np.float32).tolist())
 
     def merges(self) -> tuple[Text, ...] | None:
         entry = self.metadata.get(_PREFIX + "merges")
