@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from ggufactory.calibrate.calibration import (
+from ggufactory.calibration_job import (
     COMPUTE_DTYPES,
     DEFAULT_CONTEXT,
     DEFAULT_HIDDEN_BYTES,
@@ -13,6 +12,7 @@ from ggufactory.calibrate.calibration import (
     calibrate,
 )
 from ggufactory.cli_help import CALIBRATE, EXIT_CODES
+from ggufactory.observe.calibration_log import CalibrationLog
 from ggufactory.spec import parse_size
 
 
@@ -32,6 +32,8 @@ def add_calibrate_command(commands: argparse._SubParsersAction[argparse.Argument
     add("--chunks", type=int, metavar="N", help="at most so many chunks (default: all)")
     add("--compute-dtype", choices=COMPUTE_DTYPES, default="float32", help="what to compute in (default: %(default)s)")
     add("--hidden-memory", metavar="SIZE", help="of hidden states; more go to a temporary file (default: 2G)")
+    add("--workers", type=int, metavar="N", default=1, help="take the chunks in N shares at once, on an embedded Ray")
+    add("--ray-address", metavar="ADDR", help="join this Ray cluster, with a share for each CPU")
     add("--pre", metavar="NAME", dest="pre_tokenizer", help="llama.cpp's name of an unknown pre-tokenizer")
     parser.set_defaults(command=_calibrate)
 
@@ -46,12 +48,10 @@ def _calibrate(options: argparse.Namespace) -> int:
         compute_dtype=options.compute_dtype,
         hidden_bytes=parse_size(options.hidden_memory) if options.hidden_memory else DEFAULT_HIDDEN_BYTES,
         pre_tokenizer=options.pre_tokenizer,
+        workers=options.workers,
+        ray_address=options.ray_address,
     )
-
-    def on_layer(done: int, layers: int) -> None:
-        print(f"layer {done} of {layers}", file=sys.stderr, flush=True)
-
-    made = calibrate(spec, on_layer)
+    made = calibrate(spec, CalibrationLog())
     unseen = sum(int((entry.counts == 0).sum()) for entry in made.imatrix.entries.values())
     print(
         f"{spec.to}: {len(made.imatrix.entries)} entries from {made.imatrix.chunk_count} chunks of {spec.context} "

@@ -11,10 +11,11 @@ import torch
 
 from ggufactory.calibrate import streamed_pass
 from ggufactory.calibrate.activations import sum_of_squares
-from ggufactory.calibrate.calibration import CalibrationSpec, calibrate
 from ggufactory.calibrate.hidden_states import HiddenStates
+from ggufactory.calibration_job import CalibrationSpec, calibrate
 from ggufactory.cli import main
 from ggufactory.errors import InputError
+from ggufactory.observe.calibration_log import CalibrationLog
 
 CHUNKS = 24
 
@@ -26,12 +27,27 @@ def text(tinylm: str) -> str:
 
 def _made(tinylm: str, text: str, to: Path, **other: object) -> bytes:
     spec = {"context": 64, "chunks": CHUNKS, **other}
-    calibrate(CalibrationSpec(source=tinylm, texts=(text,), to=str(to), **spec))  # type: ignore[arg-type]
+    calibrate(CalibrationSpec(source=tinylm, texts=(text,), to=str(to), **spec), CalibrationLog())  # type: ignore[arg-type]
     return to.read_bytes()
 
 
 def test_hidden_states_that_do_not_fit_make_the_same_file(tmp_path: Path, tinylm: str, text: str) -> None:
     assert _made(tinylm, text, tmp_path / "a.gguf") == _made(tinylm, text, tmp_path / "b.gguf", hidden_bytes=0)
+
+
+@pytest.mark.cluster
+def test_the_file_is_the_same_whatever_the_workers(tmp_path: Path, tinylm: str, text: str) -> None:
+    """With groups of 32 chunks of 64 tokens: three shares of one group, or two of one and two."""
+    spec = {"texts": (text,), "context": 64, "chunks": 96}
+    files = []
+    for workers in (2, 3):
+        to = tmp_path / f"{workers}.gguf"
+        calibrate(
+            CalibrationSpec(source=tinylm, to=str(to), workers=workers, **spec),  # type: ignore[arg-type]
+            CalibrationLog(),
+        )
+        files.append(to.read_bytes())
+    assert files[0] == files[1]
 
 
 def test_one_layer_at_a_time_has_weights(tmp_path: Path, tinylm: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +73,7 @@ def test_bfloat16_stays_near(tmp_path: Path, tinylm: str, text: str) -> None:
         spec = CalibrationSpec(
             source=tinylm, texts=(text,), to=str(tmp_path / "x.gguf"), context=64, chunks=CHUNKS, compute_dtype=dtype
         )
-        return {name: entry.sums for name, entry in calibrate(spec).imatrix.entries.items()}
+        return {name: entry.sums for name, entry in calibrate(spec, CalibrationLog()).imatrix.entries.items()}
 
     single, half = sums("float32"), sums("bfloat16")
     for name, wanted in single.items():
@@ -90,7 +106,7 @@ def test_refusals(tmp_path: Path, tinylm: str, text: str, change: dict[str, obje
     asked: dict[str, object] = {"source": tinylm, "texts": (text,), "to": str(tmp_path / "a.gguf")}
     asked |= {key: value.format(tinylm=tinylm) if isinstance(value, str) else value for key, value in change.items()}
     with pytest.raises(InputError, match=words):
-        calibrate(CalibrationSpec(**asked))  # type: ignore[arg-type]
+        calibrate(CalibrationSpec(**asked), CalibrationLog())  # type: ignore[arg-type]
     assert not list(tmp_path.glob("*.gguf"))
 
 

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pytest
 
 from converted_rows import DATA, conversion
-from ggufactory.calibrate.calibration import CalibrationSpec, calibrate
 from ggufactory.calibrate.imatrix_file import read_imatrix_file
 from ggufactory.calibrate.sums import ActivationSums
+from ggufactory.calibration_job import CalibrationSpec, calibrate
+from ggufactory.observe.calibration_log import CalibrationLog
 
 IMATRIX = DATA.parent / "imatrix"
 FAMILIES = sorted(path.name.removesuffix(".imatrix.gguf") for path in (IMATRIX / "families").glob("*.imatrix.gguf"))
@@ -36,7 +37,9 @@ def _deviations(ours: ActivationSums, recorded: ActivationSums) -> npt.NDArray[n
 
 def test_the_bundled_model(tmp_path: Path, tinylm: str) -> None:
     to = str(tmp_path / "tinylm.gguf")
-    made = calibrate(CalibrationSpec(source=tinylm, texts=(f"{tinylm}/calibration.txt",), to=to, context=128))
+    made = calibrate(
+        CalibrationSpec(source=tinylm, texts=(f"{tinylm}/calibration.txt",), to=to, context=128), CalibrationLog()
+    )
     recorded = read_imatrix_file(str(IMATRIX / "tinylm-f32.imatrix.gguf")).content
     found = read_imatrix_file(to).content
     assert found.datasets == recorded.datasets
@@ -60,7 +63,7 @@ def test_every_family(family: str, tmp_path: Path) -> None:
         chunks=20,
         pre_tokenizer=conversion(family).pre_tokenizer,
     )
-    found = calibrate(spec).imatrix.entries
+    found = calibrate(spec, CalibrationLog()).imatrix.entries
     recorded = read_imatrix_file(str(IMATRIX / "families" / f"{family}.imatrix.gguf")).content.entries
     assert found.keys() == recorded.keys()
     assert all(found[name].sums.shape == entry.sums.shape for name, entry in recorded.items())

@@ -30,8 +30,14 @@ class Sums:
     counts: npt.NDArray[np.int64]
 
     def add(self, other: Sums) -> None:
-        self.sums += other.sums
-        self.counts += other.counts
+        # Not in place: what comes from another process cannot be written.
+        self.sums = self.sums + other.sums
+        self.counts = self.counts + other.counts
+
+    def rounded(self) -> Sums:
+        """In single precision. Such sums are added in double precision without any rounding (as long as they lie
+        within 2^20 of each other), so that their order, and who added which first, does not matter."""
+        return Sums(self.sums.astype(np.float32).astype(np.float64), self.counts)
 
 
 @dataclass(slots=True)

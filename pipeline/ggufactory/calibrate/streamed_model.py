@@ -81,6 +81,16 @@ class StreamedModel:
     def layer_count(self) -> int:
         return len(self._layers)
 
+    @property
+    def largest_bytes(self) -> int:
+        """Of the weights that are in memory together at most: a layer's, or all that is outside of the layers."""
+        of: dict[str, int] = {}
+        for name, parameter in self._model.named_parameters():
+            rest = name.removeprefix(f"{self._layers_name}.")
+            part = rest.partition(".")[0] if rest != name else ""
+            of[part] = of.get(part, 0) + parameter.nbytes
+        return max(of.values())
+
     def parameters(self, layer: int) -> dict[str, nn.Parameter]:
         """A loaded layer's parameters, by their names in the whole model."""
         prefix = f"{self._layers_name}.{layer}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +31,31 @@ class Collected:
     negative_log_likelihood: float = 0.0
     predicted: int = 0
 
+    def add(self, other: Collected) -> None:
+        """What was collected of other chunks."""
+        for name, sums in other.parameters.items():
+            add_to(self.parameters, name, sums)
+        for layer, taken in other.latent.items():
+            _add_latent(self, layer, taken)
+        self.negative_log_likelihood += other.negative_log_likelihood
+        self.predicted += other.predicted
+
     @property
     def perplexity(self) -> float:
         return math.exp(self.negative_log_likelihood / self.predicted)
+
+
+def shares(chunks: Tokens, workers: int) -> list[Tokens]:
+    """`chunks` in up to `workers` runs of whole groups: what goes through a layer together stays together."""
+    size = group_size(chunks)
+    groups = -(-len(chunks) // size)
+    borders = [groups * worker // workers * size for worker in range(workers + 1)]
+    return [chunks[a:b] for a, b in pairwise(borders) if a < b]
+
+
+def group_size(chunks: Tokens) -> int:
+    context: int = chunks.shape[1]
+    return max(GROUP_TOKENS // context, 1)
 
 
 def run(
@@ -43,7 +66,7 @@ def run(
 ) -> Collected:
     """`chunks`: token ids [chunks, context]; `hidden_bytes`: hidden states kept in memory, the rest go to a
     temporary file. InputError where activations are not finite, naming the layer and the chunk."""
-    size = max(GROUP_TOKENS // chunks.shape[1], 1)
+    size = group_size(chunks)
     groups = [torch.from_numpy(chunks[at : at + size].astype(np.int64)) for at in range(0, len(chunks), size)]
     collected = Collected()
     with HiddenStates(hidden_bytes) as hidden:
@@ -89,12 +112,17 @@ def _run_layer(
             )
         hidden.put(number, output)
         for name, sums in watch.taken().items():
-            if name in collected.parameters:
-                collected.parameters[name].add(sums)
-            else:
-                collected.parameters[name] = sums
+            add_to(collected.parameters, name, sums.rounded())
         if latent:
-            _add_latent(collected, layer, latent.taken())
+            keys, values = latent.taken()
+            _add_latent(collected, layer, (keys.rounded(), values.rounded()))
+
+
+def add_to(sums: dict[str, Sums], name: str, more: Sums) -> None:
+    if name in sums:
+        sums[name].add(more)
+    else:
+        sums[name] = more
 
 
 def _add_latent(collected: Collected, layer: int, taken: tuple[Sums, Sums]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ggufactory.architectures import ConversionOptions, describe
 from ggufactory.calibrate.imatrix_file import check_format, write_imatrix
@@ -15,12 +14,16 @@ from ggufactory.checkpoint import Checkpoint, open_source
 from ggufactory.errors import InputError
 
 if TYPE_CHECKING:
-    from ggufactory.calibrate.streamed_pass import Collected
+    from ggufactory.calibrate.streamed_pass import Collected, Tokens
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 DEFAULT_CONTEXT = 512
 """Tokens of a chunk; llama-imatrix's own."""
 DEFAULT_HIDDEN_BYTES = 2 << 30
+_WORKER_BASE_BYTES = 1 << 30
+"""Of a worker before its first layer: PyTorch, transformers, a group of chunks."""
+_COPIES_OF_A_LAYER = 2
+"""As read, and as the model has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +41,17 @@ class CalibrationSpec:
     hidden_bytes: int = DEFAULT_HIDDEN_BYTES
     """Hidden states kept in memory; more are kept in a temporary file."""
     pre_tokenizer: str | None = None
+    workers: int = 1
+    """Shares of the chunks that are taken through the model at once, each by a worker of an embedded Ray with one
+    core. 1: by this process, with all cores."""
+    ray_address: str | None = None
+    """A cluster to join, with a share for each of its CPUs."""
 
     def __post_init__(self) -> None:
         if self.compute_dtype not in COMPUTE_DTYPES:
             raise InputError(f"compute dtype: wanted one of {', '.join(COMPUTE_DTYPES)}, found {self.compute_dtype!r}")
+        if self.workers < 1:
+            raise InputError(f"workers: wanted 1 or more, found {self.workers}")
         if self.context < 2:
             raise InputError(f"context: wanted 2 tokens or more, found {self.context}")
         check_format(self.to)
@@ -57,10 +67,24 @@ class Calibrated:
     tokens: int
 
 
-def calibrate(spec: CalibrationSpec, on_layer: Callable[[int, int], None] = lambda layer, of: None) -> Calibrated:
-    """Write the importance matrix. `on_layer`: told the number of layers done, and of all.
+class Watcher(Protocol):
+    """Who is told how a calibration goes."""
 
-    InputError for a source or a text that cannot be used; what the stores raise.
+    def layer_done(self, done: int, layers: int) -> None: ...
+
+    def share_done(self, done: int, shares: int) -> None:
+        """Of the chunks, on a cluster."""
+
+    def tick(self) -> None:
+        """About every second while it waits for a cluster."""
+
+    def warn(self, message: str) -> None: ...
+
+
+def calibrate(spec: CalibrationSpec, watcher: Watcher) -> Calibrated:
+    """Write the importance matrix.
+
+    InputError for a source or a text that cannot be used; what the stores and the cluster raise.
     """
     checkpoint = open_source(spec.source)
     if not isinstance(checkpoint, Checkpoint):
@@ -78,10 +102,36 @@ def calibrate(spec: CalibrationSpec, on_layer: Callable[[int, int], None] = lamb
     from ggufactory.calibrate.streamed_model import StreamedModel
 
     model = StreamedModel(checkpoint, getattr(torch, spec.compute_dtype))
-    collected: Collected = streamed_pass.run(
-        model, corpus.chunks, spec.hidden_bytes, lambda layer: on_layer(layer + 1, model.layer_count)
-    )
+    if spec.workers > 1 or spec.ray_address:
+        collected = _on_cluster(spec, checkpoint, corpus.chunks, model.largest_bytes, watcher)
+    else:
+        collected = streamed_pass.run(
+            model, corpus.chunks, spec.hidden_bytes, lambda layer: watcher.layer_done(layer + 1, model.layer_count)
+        )
     names = tuple(uri.rpartition("/")[2] for uri in corpus.datasets)
     found = ImatrixFile(names, len(corpus.chunks), spec.context, entries(collected, described.tensors, model.targets))
     write_imatrix(spec.to, found)
     return Calibrated(found, collected.perplexity, corpus.chunks.size)
+
+
+def _on_cluster(
+    spec: CalibrationSpec, checkpoint: Checkpoint, chunks: Tokens, largest_bytes: int, watcher: Watcher
+) -> Collected:
+    from ggufactory.calibrate.streamed_pass import shares
+    from ggufactory.cluster.calibration import collect
+    from ggufactory.cluster.session import open_session
+
+    with open_session(spec.ray_address, spec.workers, shared_bytes=chunks.nbytes) as session:
+        cpus = int(sum(node.get("CPU", 0) for node in session.nodes()))
+        parts = shares(chunks, cpus if spec.ray_address else spec.workers)
+        memory = _WORKER_BASE_BYTES + _COPIES_OF_A_LAYER * largest_bytes + spec.hidden_bytes
+        return collect(
+            session,
+            checkpoint.store.uri,
+            parts,
+            spec.compute_dtype,
+            spec.hidden_bytes,
+            memory,
+            watcher.share_done,
+            watcher,
+        )
