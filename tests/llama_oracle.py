@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import c_bool, c_float, c_int8, c_int32, c_size_t, c_uint32, c_void_p
+from ctypes import c_bool, c_char_p, c_float, c_int8, c_int32, c_size_t, c_uint32, c_void_p
 from functools import cache
 from pathlib import Path
 
@@ -105,12 +105,16 @@ def _library() -> ctypes.CDLL:
     library.llama_model_default_params.restype = _ModelParams
     library.llama_context_default_params.restype = _ContextParams
     library.llama_model_load_from_file.restype = c_void_p
-    library.llama_model_load_from_file.argtypes = [ctypes.c_char_p, _ModelParams]
+    library.llama_model_load_from_file.argtypes = [c_char_p, _ModelParams]
     library.llama_init_from_model.restype = c_void_p
     library.llama_init_from_model.argtypes = [c_void_p, _ContextParams]
     library.llama_model_get_vocab.restype = c_void_p
     library.llama_model_get_vocab.argtypes = [c_void_p]
     library.llama_vocab_n_tokens.argtypes = [c_void_p]
+    library.llama_vocab_get_add_bos.restype = c_bool
+    for of_vocabulary in (library.llama_vocab_get_add_bos, library.llama_vocab_bos):
+        of_vocabulary.argtypes = [c_void_p]
+    library.llama_tokenize.argtypes = [c_void_p, c_char_p, c_int32, ctypes.POINTER(c_int32), c_int32, c_bool, c_bool]
     library.llama_batch_init.restype = _Batch
     library.llama_batch_init.argtypes = [c_int32, c_int32, c_int32]
     library.llama_batch_free.argtypes = [_Batch]
@@ -126,6 +130,41 @@ def _library() -> ctypes.CDLL:
     library.llama_log_set(_SILENT, None)
     library.llama_backend_init()
     return library
+
+
+class LlamaVocabulary:
+    """The vocabulary of a GGUF file, which need not have tensors."""
+
+    def __init__(self, path: str) -> None:
+        library = _library()
+        model = library.llama_model_default_params()
+        model.vocab_only = True
+        model.n_gpu_layers = 0
+        self._model = library.llama_model_load_from_file(path.encode(), model)
+        if not self._model:
+            raise ValueError(f"llama.cpp does not load the vocabulary of {path}")
+        self._vocabulary = library.llama_model_get_vocab(self._model)
+
+    @property
+    def adds_bos(self) -> bool:
+        return bool(_library().llama_vocab_get_add_bos(self._vocabulary))
+
+    @property
+    def bos(self) -> int | None:
+        found = int(_library().llama_vocab_bos(self._vocabulary))
+        return found if found >= 0 else None
+
+    def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
+        data = text.encode()
+        room = len(data) + 4
+        tokens = (c_int32 * room)()
+        count = _library().llama_tokenize(self._vocabulary, data, len(data), tokens, room, add_special, parse_special)
+        if not 0 <= count <= room:
+            raise ValueError(f"llama.cpp makes no tokens of the text: {count}")
+        return tokens[:count]
+
+    def close(self) -> None:
+        _library().llama_model_free(self._model)
 
 
 class LlamaModel:
