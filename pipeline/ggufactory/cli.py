@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ggufactory import __version__, interrupts, job
+from ggufactory.cli_calibrate import add_calibrate_command
 from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPUBLISH, VERIFY
 from ggufactory.cli_imatrix import add_imatrix_commands
 from ggufactory.cli_job import add_cluster_flags, add_job_flags, job_spec
@@ -128,5 +129,6 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("path", metavar="CHECKPOINT_OR_GGUF", help="a folder, a .gguf file, or either on s3:// or hf://")
     look.set_defaults(command=_inspect)
 
+    add_calibrate_command(commands)
     add_imatrix_commands(commands)
     return parser

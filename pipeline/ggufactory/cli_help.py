@@ -80,6 +80,15 @@ says which format is written; with one file this converts it. An existing file i
   ggufactory imatrix merge imatrix.dat --to imatrix.gguf
 """
 
+CALIBRATE = """\
+Make an importance matrix: run the model over calibration text, a layer at a time, and sum the squared inputs of
+every tensor as llama-imatrix does. Only one layer's weights are in memory, whatever the model's size. The tokens
+are llama.cpp's, and so are the chunks: each is evaluated alone, and what is left of a text is dropped.
+
+  ggufactory calibrate ./model --text calibration.txt --to imatrix.gguf
+  ggufactory quantize ./model --to ./out --ladder IQ2_XS --imatrix imatrix.gguf
+"""
+
 EXIT_CODES = """\
 exit codes:
   0  done, or nothing to do           4  the store or the cluster cannot be reached, or is full

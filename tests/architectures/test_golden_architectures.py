@@ -8,8 +8,10 @@ from random import Random
 import pytest
 
 from converted_rows import DATA, conversion, expected, metadata_rows, read_rows, tensor_rows
+from ggufactory.architectures.model import OutputTensor
 from ggufactory.architectures.registry import describe
 from ggufactory.checkpoint import open_checkpoint
+from ggufactory.checkpoint.rows import StoredRows
 from small_checkpoints import CHECKPOINTS, write_checkpoint
 
 RECORDED = sorted(path.parent.name for path in DATA.glob("*/checkpoint"))
@@ -47,5 +49,22 @@ def test_any_rows_are_the_same_rows_of_the_whole(name: str, folder: Path) -> Non
         for _ in range(3):
             start = random.randrange(tensor.rows)
             stop = random.randint(start + 1, tensor.rows)
-            part, _ = read_rows(tensor, folder, start, stop)
+            part, fetched = read_rows(tensor, folder, start, stop)
             assert part.tobytes() == whole[start:stop].tobytes(), (tensor.name, start, stop)
+            if (most := _needed(tensor, start, stop)) is not None:
+                assert fetched == most, (tensor.name, start, stop)
+
+
+def _needed(tensor: OutputTensor, start: int, stop: int) -> int | None:
+    """Bytes of the source rows that these output rows lie between; None where they are not stored as they are."""
+    if not all(isinstance(source, StoredRows) for source in tensor.sources) or not tensor.sources:
+        return None
+    if tensor.row_map is not None:
+        rows = tensor.row_map.source_rows(start, stop)
+        start, stop = int(rows.min()), int(rows.max()) + 1
+    needed = first = 0
+    for source in tensor.sources:
+        begin, end = max(start, first), min(stop, first + source.rows)
+        needed += max(end - begin, 0) * source.row_bytes  # type: ignore[attr-defined]
+        first += source.rows
+    return needed

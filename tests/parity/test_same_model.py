@@ -7,7 +7,7 @@ are the converter's BF16 ones, exactly.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ import pytest
 
 from converted_rows import conversion
 from ggufactory import job
+from ggufactory.calibrate.streamed_model import StreamedModel
+from ggufactory.checkpoint import open_checkpoint
 from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.plan.options import Options
 from ggufactory.spec import JobSpec
@@ -36,14 +38,17 @@ SETTLED = {
 writes no key, and llama.cpp takes another function than transformers."""
 NOT_COMPARED = {
     "olmoe": "llama.cpp takes OLMoE's key norm for as wide as its query norm; the recorded one is narrower",
-    "gpt_oss": "llama.cpp rounds the bounds of YaRN's ramp, transformers, told `truncate: false`, does not",
-    "gpt_oss_mxfp4": "the same, and transformers decodes MXFP4 weights with another package only",
     "llama4_text": "llama.cpp aborts on a Llama 4 whose blocks all have rotary positions: the fourth would have none",
     "phimoe": "llama.cpp gives Phi-3.5 MoE other norms (RMS) and other weights of experts than transformers",
-    "deepseek_v3_fp8": "transformers decodes FP8 weights on GPUs only; deepseek_v3 is the same model in BF16",
 }
+STREAMED = {"deepseek_v3_fp8", "gpt_oss", "gpt_oss_mxfp4"}
+"""Weights that transformers decodes on GPUs or with other packages only, and a ramp of YaRN that llama.cpp rounds:
+the reference is transformers' model as `calibrate` runs it, with weights decoded here."""
 TOKENS = 40
 GENERATED = 6
+
+Logits = npt.NDArray[np.float32]
+Reference = Callable[[list[int]], Logits]
 
 
 def _generates(folder: Path) -> bool:
@@ -65,6 +70,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LlamaMode
         to=str(tmp_path),
         ladder=("F32",),
         allow_requantize=True,
+        exact_source=name in STREAMED,
         pre_tokenizer=conversion(name).pre_tokenizer,
         options=Options(metadata=(SETTLED[name],) if name in SETTLED else ()),
     )
@@ -78,19 +84,40 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LlamaMode
 @pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize(("loaded", "family"), [(name, name) for name in FAMILIES], indirect=["loaded"])
 def test_logits_and_greedy_tokens(loaded: LlamaModel, family: str) -> None:
-    reference = transformers.AutoModelForCausalLM.from_pretrained(
-        DATA / family / "checkpoint", dtype=torch.float32, attn_implementation="eager"
-    )
+    reference = _streamed(family) if family in STREAMED else _loaded(family)
     tokens = [int(t) for t in np.random.default_rng(7).integers(3, loaded.vocabulary - 3, TOKENS - GENERATED)]
-    ours, theirs = loaded.logits(tokens), _logits(reference, tokens)
+    ours, theirs = loaded.logits(tokens), reference(tokens)
     assert np.abs(ours - theirs).max() <= 2**-9 * np.abs(theirs).max()
     for _ in range(GENERATED):
-        following = int(_logits(reference, tokens)[-1].argmax())
+        following = int(reference(tokens)[-1].argmax())
         assert int(loaded.logits(tokens)[-1].argmax()) == following
         tokens.append(following)
 
 
-def _logits(model: torch.nn.Module, tokens: list[int]) -> npt.NDArray[np.float32]:
-    with torch.no_grad():
-        found: npt.NDArray[np.float32] = model(torch.tensor([tokens])).logits[0].float().numpy()
-    return found
+def _loaded(family: str) -> Reference:
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        DATA / family / "checkpoint", dtype=torch.float32, attn_implementation="eager"
+    )
+
+    def logits(tokens: list[int]) -> Logits:
+        with torch.no_grad():
+            found: Logits = model(torch.tensor([tokens])).logits[0].float().numpy()
+        return found
+
+    return logits
+
+
+def _streamed(family: str) -> Reference:
+    model = StreamedModel(open_checkpoint(str(DATA / family / "checkpoint")), torch.float32)
+
+    def logits(tokens: list[int]) -> Logits:
+        given = torch.tensor([tokens])
+        with model.outside_layers():
+            hidden, calls = model.embed(given)
+        for layer, call in enumerate(calls):
+            with model.layer(layer):
+                hidden = model.run_layer(layer, hidden, call)
+        with model.outside_layers():
+            return model.logits(given, hidden)[0].numpy()
+
+    return logits

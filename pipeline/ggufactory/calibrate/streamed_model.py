@@ -1,0 +1,258 @@
+"""A transformers model of which one layer at a time has weights: the rest stays on the meta device.
+
+The model's own code runs, never a checkpoint's. Its layers are replaced by stand-ins: a first pass over a chunk
+records what the model hands to each layer (positions, masks), and each layer is then called by itself with
+what was recorded, so that a layer's weights are read once for all chunks. Weights go through transformers'
+own renaming and conversion of checkpoints.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightRenaming,
+    convert_and_load_state_dict_in_model,
+    rename_source_key,
+)
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import LoadStateDictConfig
+from transformers.utils.logging import disable_progress_bar
+
+from ggufactory.calibrate.unusual import settle, stored_as
+from ggufactory.checkpoint.checkpoint import Checkpoint
+from ggufactory.checkpoint.packing import unpacked
+from ggufactory.checkpoint.weight_tensor import WeightTensor
+from ggufactory.errors import InputError
+from ggufactory_kernels import TENSOR_TYPES, dequantize
+
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCall:
+    """What the model hands to one of its layers beside the hidden states."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class _RecordedError(BaseException):
+    """Ends the model's forward once its last layer was reached."""
+
+
+class StreamedModel:
+    """The causal model of a checkpoint. `dtype`: what it computes in.
+
+    InputError where transformers has no such model, or its layers cannot be told apart.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
+        logging.getLogger("transformers").setLevel(logging.ERROR)
+        disable_progress_bar()  # type: ignore[no-untyped-call]
+        self._checkpoint = checkpoint
+        raw = checkpoint.read_json("config.json") or {}
+        self._weights = unpacked(checkpoint, raw)
+        self.config = _configuration(raw)
+        self._dtype = dtype
+        self._in_tuples = False
+        """Whether the model takes what its layers give out of a tuple."""
+        with torch.device("meta"):
+            self._model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                self.config, dtype=dtype, attn_implementation="eager", experts_implementation="eager"
+            )
+        self._model.eval().requires_grad_(False)
+        self._materialize_buffers()
+        self._layers_name, self._layers = _layers_of(self._model)
+        self.targets = self._targets()
+        """Of each tensor of the checkpoint: the parameter that it becomes, or becomes part of."""
+
+    @property
+    def layer_count(self) -> int:
+        return len(self._layers)
+
+    @property
+    def largest_bytes(self) -> int:
+        """Of the weights that are in memory together at most: a layer's, or all that is outside of the layers."""
+        of: dict[str, int] = {}
+        for name, parameter in self._model.named_parameters():
+            rest = name.removeprefix(f"{self._layers_name}.")
+            part = rest.partition(".")[0] if rest != name else ""
+            of[part] = of.get(part, 0) + parameter.nbytes
+        return max(of.values())
+
+    def parameters(self, layer: int) -> dict[str, nn.Parameter]:
+        """A loaded layer's parameters, by their names in the whole model."""
+        prefix = f"{self._layers_name}.{layer}."
+        return {prefix + name: p for name, p in self._layers[layer].named_parameters()}
+
+    @torch.inference_mode()
+    def embed(self, tokens: torch.Tensor) -> tuple[torch.Tensor, list[LayerCall]]:
+        """The first layer's input for `tokens` [chunks, context], and what each layer is called with."""
+        while True:
+            calls: list[LayerCall] = []
+            with self._stand_ins(calls) as given, _ended_by_recording():
+                self._model(input_ids=tokens, use_cache=False)
+            if self._in_tuples or given[-1].shape == given[0].shape:
+                return given[0], calls
+            # Whoever takes the first of a tensor for the first of a tuple gives its next layer less of it.
+            self._in_tuples = True
+
+    @torch.inference_mode()
+    def run_layer(self, layer: int, hidden: torch.Tensor, call: LayerCall) -> torch.Tensor:
+        """The layer's output for `hidden` [chunks, context, width]."""
+        found = self._layers[layer](hidden, *call.args, **call.kwargs)
+        output: torch.Tensor = found[0] if isinstance(found, tuple) else found
+        return output
+
+    @torch.inference_mode()
+    def logits(self, tokens: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """[chunks, context, vocabulary] of the last layer's output, by the model's own head."""
+        with self._stand_ins([], output=hidden):
+            found: torch.Tensor = self._model(input_ids=tokens, use_cache=False).logits
+        return found
+
+    @contextmanager
+    def layer(self, number: int) -> Iterator[None]:
+        """Inside, the layer has its weights."""
+        prefix = f"{self._layers_name}.{number}."
+        self._load([name for name, target in self.targets.items() if target.startswith(prefix)])
+        try:
+            yield
+        finally:
+            self._layers[number].to("meta")
+
+    @contextmanager
+    def outside_layers(self) -> Iterator[None]:
+        """Inside, everything but the layers has its weights: embeddings, last norm, head."""
+        prefix = f"{self._layers_name}."
+        self._load([name for name, target in self.targets.items() if not target.startswith(prefix)])
+        self._model.tie_weights()
+        held = [(m, n, p) for m in self._model.modules() for n, p in m.named_parameters(recurse=False)]
+        try:
+            yield
+        finally:
+            for module, name, parameter in held:
+                if parameter.device.type != "meta":
+                    setattr(module, name, nn.Parameter(parameter.to("meta"), requires_grad=False))
+
+    def _load(self, names: Sequence[str]) -> None:
+        state = {}
+        for name in names:
+            as_name, tensor = stored_as(name, self._read(self._weights[name]))
+            state[as_name] = tensor.to(self._dtype)
+        loading = LoadStateDictConfig(dtype=self._dtype, weight_mapping=self._conversions(), device_map={"": "cpu"})
+        info, _ = convert_and_load_state_dict_in_model(self._model, state, loading)
+        if info.error_msgs or info.mismatched_keys or info.conversion_errors:
+            raise InputError(
+                f"{self._checkpoint.name}: its tensors do not fit transformers' model: "
+                f"{sorted(map(str, [*info.mismatched_keys, *info.conversion_errors]))[:3]}"
+            )
+
+    def _read(self, weights: WeightTensor) -> torch.Tensor:
+        source = weights.source
+        if source is None:
+            raise InputError(f"tensor {weights.name} is stored as {weights.dtype}, which is no model's type")
+        out = np.empty((source.rows, TENSOR_TYPES[source.dtype].row_bytes(source.columns)), np.uint8)
+        files = self._checkpoint.files
+        source.read_rows(
+            0,
+            source.rows,
+            out,
+            lambda file, offset, buffer: self._checkpoint.store.read_into(file, offset, buffer, etag=files[file].etag),
+        )
+        if source.dtype in _DTYPES:
+            return torch.from_numpy(out).view(_DTYPES[source.dtype]).reshape(weights.shape)
+        return torch.from_numpy(dequantize(out, source.dtype, source.columns)).reshape(weights.shape)
+
+    def _conversions(self) -> list[Any]:
+        found: list[Any] = get_model_conversion_mapping(self._model)
+        return found
+
+    def _targets(self) -> Mapping[str, str]:
+        conversions = self._conversions()
+        renamings = [c for c in conversions if isinstance(c, WeightRenaming)]
+        converters = [c for c in conversions if isinstance(c, WeightConverter)]
+        known = self._model.state_dict()
+        found = {}
+        for name in self._weights:
+            as_name, _ = stored_as(name, None)
+            target, _ = rename_source_key(as_name, renamings, converters, self._model.base_model_prefix, known)
+            if target not in known and as_name in known:
+                target = as_name
+            if target in known:
+                found[name] = target
+        return found
+
+    def _materialize_buffers(self) -> None:
+        """Rotary frequencies and the like, which no checkpoint has: as transformers makes them after loading."""
+        for module in self._model.modules():
+            if not any(buffer.is_meta for buffer in module.buffers(recurse=False)):
+                continue
+            for key, buffer in module.named_buffers(recurse=False):
+                setattr(module, key, torch.empty_like(buffer, device="cpu"))
+            self._model._init_weights(module)
+
+    @contextmanager
+    def _stand_ins(self, calls: list[LayerCall], output: torch.Tensor | None = None) -> Iterator[list[torch.Tensor]]:
+        """The model with layers that record how they are called; the first with `output` gives that."""
+        layers, given, in_tuples = list(self._layers), [], self._in_tuples
+
+        def stand_in(number: int) -> nn.Module:
+            original = layers[number]
+
+            class StandIn(nn.Module):
+                def __getattr__(self, name: str) -> Any:
+                    return getattr(original, name)
+
+                def forward(self, hidden: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+                    if output is None:
+                        given.append(hidden)
+                        calls.append(LayerCall(args, kwargs))
+                        if number == len(layers) - 1:
+                            raise _RecordedError
+                    result = hidden if output is None else output
+                    return (result,) if in_tuples else result
+
+            return StandIn()
+
+        for number in range(len(layers)):
+            self._layers[number] = stand_in(number)
+        try:
+            yield given
+        finally:
+            for number, original in enumerate(layers):
+                self._layers[number] = original
+
+
+@contextmanager
+def _ended_by_recording() -> Iterator[None]:
+    try:
+        yield
+    except _RecordedError:
+        return
+
+
+def _configuration(raw: dict[str, Any]) -> Any:
+    model_type = raw.get("model_type")
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        raise InputError(f"config.json: transformers has no model of the type {model_type!r:.80}")
+    config = CONFIG_MAPPING[model_type].from_dict({k: v for k, v in raw.items() if k != "quantization_config"})
+    return settle(config)
+
+
+def _layers_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and all(isinstance(m, GradientCheckpointingLayer) for m in module):
+            return name, module
+    raise InputError(f"the layers of {type(model).__name__} cannot be told apart")
