@@ -93,6 +93,8 @@ def calibrate(spec: CalibrationSpec, watcher: Watcher) -> Calibrated:
             fix="Give the checkpoint that it was converted from, or use llama-imatrix",
         )
     described = describe(checkpoint, ConversionOptions(pre_tokenizer=spec.pre_tokenizer))
+    if any(kv.key.endswith(".attention.causal") and kv.value is False for kv in described.metadata):
+        raise InputError(f"{spec.source} is an encoder; only models that predict text are calibrated")
     corpus = read_corpus(spec.texts, tokenizer_of(described.metadata), context=spec.context, limit=spec.chunks)
     # Here and not above: PyTorch and transformers take seconds to import.
     import torch

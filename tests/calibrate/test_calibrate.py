@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from converted_rows import conversion
 from ggufactory.calibrate import streamed_pass
 from ggufactory.calibrate.activations import sum_of_squares
 from ggufactory.calibrate.hidden_states import HiddenStates
@@ -16,6 +17,7 @@ from ggufactory.calibration_job import CalibrationSpec, calibrate
 from ggufactory.cli import main
 from ggufactory.errors import InputError
 from ggufactory.observe.calibration_log import CalibrationLog
+from small_checkpoints import write_checkpoint
 
 CHUNKS = 24
 
@@ -108,6 +110,29 @@ def test_refusals(tmp_path: Path, tinylm: str, text: str, change: dict[str, obje
     with pytest.raises(InputError, match=words):
         calibrate(CalibrationSpec(**asked), CalibrationLog())  # type: ignore[arg-type]
     assert not list(tmp_path.glob("*.gguf"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("roberta_classifier", "is an encoder"),
+        ("bert_classifier", "is an encoder"),
+        ("ernie45_fused", "not by names that it knows"),
+        ("kimi_k2", "no model of the type 'kimi_k2'"),
+        ("mistral3_images", "no model that predicts text"),
+    ],
+)
+def test_models_that_cannot_be_run(tmp_path: Path, text: str, name: str, words: str) -> None:
+    spec = CalibrationSpec(
+        source=str(write_checkpoint(name, tmp_path)),
+        texts=(text,),
+        to=str(tmp_path / "a.gguf"),
+        context=32,
+        chunks=2,
+        pre_tokenizer=conversion(name).pre_tokenizer,
+    )
+    with pytest.raises(InputError, match=words):
+        calibrate(spec, CalibrationLog())
 
 
 def test_weights_that_are_not_finite_name_the_layer(tmp_path: Path, tinylm: str, text: str) -> None:

@@ -67,11 +67,7 @@ class StreamedModel:
         self._dtype = dtype
         self._in_tuples = False
         """Whether the model takes what its layers give out of a tuple."""
-        with torch.device("meta"):
-            self._model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                self.config, dtype=dtype, attn_implementation="eager", experts_implementation="eager"
-            )
-        self._model.eval().requires_grad_(False)
+        self._model = _on_meta(self.config, dtype).eval().requires_grad_(False)
         self._materialize_buffers()
         self._layers_name, self._layers = _layers_of(self._model)
         self.targets = self._targets()
@@ -127,6 +123,7 @@ class StreamedModel:
         """Inside, the layer has its weights."""
         prefix = f"{self._layers_name}.{number}."
         self._load([name for name, target in self.targets.items() if target.startswith(prefix)])
+        self._check_loaded(self.parameters(number))
         try:
             yield
         finally:
@@ -138,6 +135,7 @@ class StreamedModel:
         prefix = f"{self._layers_name}."
         self._load([name for name, target in self.targets.items() if not target.startswith(prefix)])
         self._model.tie_weights()
+        self._check_loaded({n: p for n, p in self._model.named_parameters() if not n.startswith(prefix)})
         held = [(m, n, p) for m in self._model.modules() for n, p in m.named_parameters(recurse=False)]
         try:
             yield
@@ -157,6 +155,14 @@ class StreamedModel:
             raise InputError(
                 f"{self._checkpoint.name}: its tensors do not fit transformers' model: "
                 f"{sorted(map(str, [*info.mismatched_keys, *info.conversion_errors]))[:3]}"
+            )
+
+    def _check_loaded(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        if missing := [name for name, parameter in parameters.items() if parameter.is_meta]:
+            raise InputError(
+                f"transformers' model has {len(missing)} tensors that the checkpoint has not, or not by names that it "
+                f"knows: {', '.join(missing[:5])}",
+                fix="Make the importance matrix with llama-imatrix, and give it with --imatrix",
             )
 
     def _read(self, weights: WeightTensor) -> torch.Tensor:
@@ -249,6 +255,20 @@ def _configuration(raw: dict[str, Any]) -> Any:
         raise InputError(f"config.json: transformers has no model of the type {model_type!r:.80}")
     config = CONFIG_MAPPING[model_type].from_dict({k: v for k, v in raw.items() if k != "quantization_config"})
     return settle(config)
+
+
+def _on_meta(config: Any, dtype: torch.dtype) -> Any:
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=dtype, attn_implementation="eager", experts_implementation="eager"
+            )
+    except ValueError as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise InputError(
+            f"transformers has no model that predicts text for config.json of the type {config.model_type}: {reason}",
+            fix="Make the importance matrix with llama-imatrix, and give it with --imatrix",
+        ) from error
 
 
 def _layers_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
