@@ -19,7 +19,7 @@ IMATRIX = DATA / "imatrix" / "tinylm-bf16.imatrix.gguf"
 
 
 def upload(server: Weed, folder: Path, prefix: str) -> str:
-    for path in folder.iterdir():
+    for path in filter(Path.is_file, folder.iterdir()):
         server.client().upload_file(str(path), "models", f"{prefix}/{path.name}")
     return f"s3://models/{prefix}"
 

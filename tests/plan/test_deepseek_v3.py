@@ -9,12 +9,14 @@ from pathlib import Path
 
 from synthetic_deepseek import DENSE_LAYERS, EXPERTS, LAYERS, SHARDS, WIDTH, write_headers_only_deepseek_v3
 
-# In a process of its own, so that the memory is the plan's.
+# In a process of its own, so that the memory is the plan's. (What getrusage tells begins with the parent's.)
 _PLAN = """
-import resource, sys
+import sys
 from ggufactory.cli import main
 code = main(["plan", sys.argv[1], "--ladder", "Q8_0,Q4_K_M", "--json"])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, file=sys.stderr)
+with open("/proc/self/status") as status:
+    peak = next(line for line in status if line.startswith("VmHWM"))
+print(int(peak.split()[1]) * 1024, file=sys.stderr)
 sys.exit(code)
 """
 
