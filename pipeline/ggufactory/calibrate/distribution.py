@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 Way = Literal["chunks", "layers"]
@@ -74,7 +75,7 @@ def ranges(chunks: int, group: int, shares: int) -> list[tuple[int, int]]:
     groups = -(-chunks // group)
     shares = min(shares, groups)
     borders = [min(groups * share // shares * group, chunks) for share in range(shares + 1)]
-    return list(zip(borders, borders[1:], strict=False))
+    return list(pairwise(borders))
 
 
 def _size(count: float) -> str:

@@ -94,12 +94,13 @@ class StreamedModel:
     @property
     def sums_bytes(self) -> int:
         """Of the sums of all layers at most, in double precision."""
-        return sum(
+        found: int = sum(
             8 * parameter.shape[-1] * (parameter.shape[0] if parameter.dim() == 3 else 1)
             for layer in self._layers
             for parameter in layer.parameters()
             if parameter.dim() > 1
         )
+        return found
 
     def parameters(self, layer: int) -> dict[str, nn.Parameter]:
         """A loaded layer's parameters, by their names in the whole model."""
