@@ -12,12 +12,12 @@ import ray
 from ray.exceptions import RayError
 
 from ggufactory.calibrate.collected import Collected
+from ggufactory.calibrate.heap import FIX_MEMORY
 from ggufactory.calibrate.share_state import ShareState
 from ggufactory.cluster.session import Session
 from ggufactory.cluster.submit import Call, options, run_all
 from ggufactory.errors import GgufactoryError, IncompleteError
 
-FIX_MEMORY = "Keep fewer hidden states in memory (--hidden-memory), or compute in bfloat16 (--compute-dtype)"
 _PROGRESS_SECONDS = 1.0
 
 

@@ -20,7 +20,8 @@ from ray.exceptions import RayError
 
 from ggufactory import interrupts
 from ggufactory.calibrate.collected import Collected
-from ggufactory.cluster.calibration import FIX_MEMORY, Watcher, Work
+from ggufactory.calibrate.heap import FIX_MEMORY
+from ggufactory.cluster.calibration import Watcher, Work
 from ggufactory.cluster.session import Session
 from ggufactory.cluster.submit import Watchdog, as_ours, check_fits
 from ggufactory.errors import IncompleteError, InputError, TransientStoreError
