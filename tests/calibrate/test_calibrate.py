@@ -119,7 +119,6 @@ def test_refusals(tmp_path: Path, tinylm: str, text: str, change: dict[str, obje
         ("bert_classifier", "is an encoder"),
         ("ernie45_fused", "not by names that it knows"),
         ("kimi_k2", "no model of the type 'kimi_k2'"),
-        ("mistral3_images", "no model that predicts text"),
     ],
 )
 def test_models_that_cannot_be_run(tmp_path: Path, text: str, name: str, words: str) -> None:

@@ -9,7 +9,7 @@ own renaming and conversion of checkpoints.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import LoadStateDictConfig
 from transformers.utils.logging import disable_progress_bar
 
+from ggufactory.calibrate.text_part import name_in_text_part, text_part
 from ggufactory.calibrate.unusual import settle, stored_as
 from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.packing import unpacked
@@ -63,7 +64,7 @@ class StreamedModel:
         self._checkpoint = checkpoint
         raw = checkpoint.read_json("config.json") or {}
         self._weights = unpacked(checkpoint, raw)
-        self.config = _configuration(raw)
+        self.config = _configuration(raw, self._weights)
         self._dtype = dtype
         self._in_tuples = False
         """Whether the model takes what its layers give out of a tuple."""
@@ -147,7 +148,7 @@ class StreamedModel:
     def _load(self, names: Sequence[str]) -> None:
         state = {}
         for name in names:
-            as_name, tensor = stored_as(name, self._read(self._weights[name]))
+            as_name, tensor = stored_as(name_in_text_part(name), self._read(self._weights[name]))
             state[as_name] = tensor.to(self._dtype)
         loading = LoadStateDictConfig(dtype=self._dtype, weight_mapping=self._conversions(), device_map={"": "cpu"})
         info, _ = convert_and_load_state_dict_in_model(self._model, state, loading)
@@ -192,7 +193,7 @@ class StreamedModel:
         known = self._model.state_dict()
         found = {}
         for name in self._weights:
-            as_name, _ = stored_as(name, None)
+            as_name, _ = stored_as(name_in_text_part(name), None)
             target, _ = rename_source_key(as_name, renamings, converters, self._model.base_model_prefix, known)
             if target not in known and as_name in known:
                 target = as_name
@@ -249,12 +250,12 @@ def _ended_by_recording() -> Iterator[None]:
         return
 
 
-def _configuration(raw: dict[str, Any]) -> Any:
+def _configuration(raw: dict[str, Any], stored: Collection[str]) -> Any:
     model_type = raw.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise InputError(f"config.json: transformers has no model of the type {model_type!r:.80}")
     config = CONFIG_MAPPING[model_type].from_dict({k: v for k, v in raw.items() if k != "quantization_config"})
-    return settle(config)
+    return settle(text_part(config, stored))
 
 
 def _on_meta(config: Any, dtype: torch.dtype) -> Any:
