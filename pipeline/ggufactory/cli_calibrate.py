@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ggufactory.calibrate.coverage import AS_LLAMA_CPP
+from ggufactory.calibrate.text.default_text import DEFAULT
 from ggufactory.calibration_job import (
     COMPUTE_DTYPES,
     DEFAULT_CONTEXT,
@@ -11,6 +13,7 @@ from ggufactory.calibration_job import (
     CalibrationSpec,
     calibrate,
 )
+from ggufactory.cli_coverage import add_coverage_flags, coverage_of
 from ggufactory.cli_help import CALIBRATE, EXIT_CODES
 from ggufactory.observe.calibration_log import CalibrationLog
 from ggufactory.spec import parse_size
@@ -26,7 +29,12 @@ def add_calibrate_command(commands: argparse._SubParsersAction[argparse.Argument
     )
     add = parser.add_argument
     add("source", metavar="SOURCE", help="a checkpoint: a folder of safetensors, local, on s3:// or on hf://")
-    add("--text", metavar="FILE", action="append", required=True, help="calibration text in UTF-8; may be repeated")
+    add(
+        "--text",
+        metavar="FILE",
+        action="append",
+        help="calibration text in UTF-8; may be repeated (default: 'default', which comes with the package)",
+    )
     add("--to", metavar="IMATRIX", required=True, help="the file to write: .gguf or .dat, local or on s3://")
     add("--context", type=int, metavar="N", default=DEFAULT_CONTEXT, help="tokens of a chunk (default: %(default)s)")
     add("--chunks", type=int, metavar="N", help="at most so many chunks (default: all)")
@@ -35,16 +43,18 @@ def add_calibrate_command(commands: argparse._SubParsersAction[argparse.Argument
     add("--workers", type=int, metavar="N", default=1, help="take the chunks in N shares at once, on an embedded Ray")
     add("--ray-address", metavar="ADDR", help="join this Ray cluster, with a share for each CPU")
     add("--pre", metavar="NAME", dest="pre_tokenizer", help="llama.cpp's name of an unknown pre-tokenizer")
+    add_coverage_flags(parser)
     parser.set_defaults(command=_calibrate)
 
 
 def _calibrate(options: argparse.Namespace) -> int:
     spec = CalibrationSpec(
         source=options.source,
-        texts=tuple(options.text),
+        texts=tuple(options.text or (DEFAULT,)),
         to=options.to,
         context=options.context,
         chunks=options.chunks,
+        coverage=coverage_of(options, AS_LLAMA_CPP),
         compute_dtype=options.compute_dtype,
         hidden_bytes=parse_size(options.hidden_memory) if options.hidden_memory else DEFAULT_HIDDEN_BYTES,
         pre_tokenizer=options.pre_tokenizer,
