@@ -227,8 +227,8 @@ def _listed(parts: list[Part], data: bytes) -> str:
     return f"""# The default calibration text
 
 `default_text.txt.gz`: {len(data):,} bytes of UTF-8, SHA-256 `{hashlib.sha256(data).hexdigest()}`, assembled by
-`ops/calibration_text/build.py`. Its parts are cut into pieces of some {PIECE:,} characters, which take turns, so that the
-first chunks are as mixed as the whole.
+`ops/calibration_text/build.py`. Its parts are cut into pieces of some {PIECE:,} characters, which take
+turns, so that the first chunks are as mixed as the whole.
 
 | part | bytes | of | licence |
 |---|---:|---|---|

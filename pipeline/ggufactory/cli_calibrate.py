@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ggufactory.calibrate.coverage import AS_LLAMA_CPP
+from ggufactory.calibrate.imatrix_statistics import compute_statistics
 from ggufactory.calibrate.text.default_text import DEFAULT
 from ggufactory.calibration_job import (
     COMPUTE_DTYPES,
@@ -15,7 +16,9 @@ from ggufactory.calibration_job import (
 )
 from ggufactory.cli_coverage import add_coverage_flags, coverage_of
 from ggufactory.cli_help import CALIBRATE, EXIT_CODES
+from ggufactory.observe import imatrix_tables
 from ggufactory.observe.calibration_log import CalibrationLog
+from ggufactory.observe.console import stdout_console
 from ggufactory.spec import parse_size
 
 
@@ -62,11 +65,11 @@ def _calibrate(options: argparse.Namespace) -> int:
         ray_address=options.ray_address,
     )
     made = calibrate(spec, CalibrationLog())
-    unseen = sum(int((entry.counts == 0).sum()) for entry in made.imatrix.entries.values())
     print(
         f"{spec.to}: {len(made.imatrix.entries)} entries from {made.imatrix.chunk_count} chunks of {spec.context} "
         f"tokens; perplexity {made.perplexity:.4f}"
     )
-    if unseen:
-        print(f"{unseen} experts' matrices were reached by no token; `ggufactory imatrix show` lists them")
+    coverage = compute_statistics(made.imatrix, few=spec.coverage.tokens, reached=made.record.thin).experts
+    imatrix_tables.print_experts(stdout_console(), coverage)
+    imatrix_tables.print_policy(stdout_console(), made.record)
     return 0

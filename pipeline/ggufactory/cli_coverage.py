@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from ggufactory.calibrate.coverage import DEFAULT_TOKENS, POLICIES, Coverage
+from ggufactory.calibrate.coverage import POLICIES, Coverage
+from ggufactory.calibrate.imatrix_statistics import FEW_TOKENS
 
 
 def add_coverage_flags(parser: argparse._ActionsContainer) -> None:
@@ -15,7 +16,7 @@ def add_coverage_flags(parser: argparse._ActionsContainer) -> None:
         help="experts that few tokens reach: as llama.cpp, which takes ones where none did (default); a prior from the "
         "layer's other experts; or more chunks",
     )
-    add("--coverage-tokens", type=int, metavar="N", help=f"how many are few: less than N (default: {DEFAULT_TOKENS})")
+    add("--coverage-tokens", type=int, metavar="N", help=f"how many are few: less than N (default: {FEW_TOKENS})")
     add("--coverage-chunks", type=int, metavar="N", help="with --coverage more: at most N chunks (default: all)")
 
 

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ggufactory.calibrate.imatrix_statistics import layer_of
+from ggufactory.calibrate.imatrix_statistics import FEW_TOKENS, layer_of
 from ggufactory.calibrate.sums import ActivationSums
 from ggufactory.errors import InputError
 
 POLICIES = ("ones", "prior", "more")
-DEFAULT_TOKENS = 128
-"""A mean of squares of so many tokens is off by about an eighth, one standard deviation, for normal activations."""
 _OWN_COLUMNS = "ffn_down_exps"
 """Its inputs are an expert's own inner activations: column c of one expert has nothing to do with that of another."""
 
@@ -35,7 +33,7 @@ class Coverage:
     """
 
     policy: str = "ones"
-    tokens: int = DEFAULT_TOKENS
+    tokens: int = FEW_TOKENS
     most_chunks: int | None = None
     """Of `more`, all rounds together; None: all that the text has."""
 
