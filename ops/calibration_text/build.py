@@ -24,6 +24,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TO = ROOT / "pipeline" / "ggufactory" / "calibrate" / "text"
+SENTENCES, LINES = 5, 40
+"""Of a language: at a time, and in all."""
 PIECE = 2400
 """Characters that stay together, about: a chunk of 512 tokens, or two."""
 SOURCES = {
@@ -95,7 +97,7 @@ def _of_django(wheel: zipfile.ZipFile) -> Iterator[Part]:
         return "\n\n".join(wheel.read(path.format(name)).decode().strip() for name in names)
 
     told = f"sentences of an application's interface in {len(LANGUAGES)} languages"
-    yield Part(told, DJANGO, "BSD-3-Clause", "\n\n".join(_sentences(wheel, language) for language in LANGUAGES))
+    yield Part(told, DJANGO, "BSD-3-Clause", _in_turn([_sentences(wheel, language) for language in LANGUAGES]))
     for told, names, path in (
         ("Python", PYTHON_CODE, "django/{}.py"),
         ("JavaScript", SCRIPTS, "django/contrib/admin/static/admin/js/{}.js"),
@@ -105,7 +107,14 @@ def _of_django(wheel: zipfile.ZipFile) -> Iterator[Part]:
         yield Part(told, DJANGO, "BSD-3-Clause", read(names, path))
 
 
-def _sentences(wheel: zipfile.ZipFile, language: str) -> str:
+def _in_turn(languages: list[list[str]]) -> str:
+    """A few sentences of each language, then a few more: any stretch has all of them."""
+    rounds = range(0, max(map(len, languages)), SENTENCES)
+    turns = ["\n".join(of[start : start + SENTENCES]) for start in rounds for of in languages]
+    return "\n\n".join(turn for turn in turns if turn)
+
+
+def _sentences(wheel: zipfile.ZipFile, language: str) -> list[str]:
     """What the catalogues translate into, of the length of a sentence, in their order."""
     found = []
     for catalogue in CATALOGUES:
@@ -114,7 +123,7 @@ def _sentences(wheel: zipfile.ZipFile, language: str) -> str:
             joined = "".join(re.findall(r'"(.*)"', match[1])).replace("\\n", "\n").replace('\\"', '"').strip()
             if len(joined.encode()) >= 40 and not joined.startswith("Project-Id-Version"):
                 found.append(joined)
-    return "\n".join(found)[:2600]
+    return found[:LINES]
 
 
 def _of_python(package: Path) -> Iterator[Part]:

@@ -15,8 +15,8 @@ from ggufactory import job, job_calibration
 from ggufactory.calibrate.imatrix_file import read_imatrix_file, write_imatrix
 from ggufactory.calibrate.settings import CalibrationSettings
 from ggufactory.cli import main
-from ggufactory.container.reader import read_header
 from ggufactory.errors import InputError
+from ggufactory.inspection import GgufSummary, inspect
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from silent_watcher import SilentWatcher
@@ -60,7 +60,9 @@ def test_one_job_makes_matrix_and_ladder(tmp_path: Path, tinylm: str, calibratio
     other = tmp_path / "other"
     given = job.run(_spec(tinylm, other, calibration=None, imatrix=(str(tmp_path / NAME),)), SilentWatcher())
     assert [e["sha256"] for e in given.entries] == [e["sha256"] for e in made.entries]
-    keys = {kv.key: kv.value for kv in read_header(open_store(str(tmp_path)), "m-IQ2_XS.gguf").metadata}
+    summary = inspect(str(tmp_path / "m-IQ2_XS.gguf"))
+    assert isinstance(summary, GgufSummary)
+    keys = {kv.key: kv.value for kv in summary.metadata}
     told = {key.removeprefix("quantize.imatrix."): keys[key] for key in keys if key.startswith("quantize.imatrix.")}
     assert told == {"file": NAME, "dataset": "evaluation.txt", "entries_count": 28, "chunks_count": 4}
 
