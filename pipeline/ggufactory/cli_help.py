@@ -21,6 +21,9 @@ your own, and credentials from the environment, ~/.aws or the instance.
   ggufactory quantize s3://models/llama --to s3://gguf/llama --ladder Q4_K_M --imatrix imatrix.gguf
   ggufactory quantize model-BF16-00001-of-00003.gguf --to ./out --ladder Q8_0,Q4_K_M
   ggufactory quantize --job job.yaml --ray-address auto
+  ggufactory quantize ./model --to ./out --ladder IQ2_XS --calibrate-text calibration.txt
+
+With --calibrate-text the job makes its importance matrix first, TARGET/NAME.imatrix.gguf; a later run finds it there.
 
 A job file holds the same fields as the flags:
 
@@ -86,7 +89,11 @@ every tensor as llama-imatrix does. Only one layer's weights are in memory, what
 are llama.cpp's, and so are the chunks: each is evaluated alone, and what is left of a text is dropped.
 
   ggufactory calibrate ./model --text calibration.txt --to imatrix.gguf
+  ggufactory calibrate ./mixture --to imatrix.gguf --chunks 100 --coverage more
   ggufactory quantize ./model --to ./out --ladder IQ2_XS --imatrix imatrix.gguf
+
+Without --text it takes the text that comes with the package: a start, and no substitute for text of what the model is
+used for. An expert of a mixture that few tokens reach has weights that are mostly chance; --coverage says what is done.
 """
 
 EXIT_CODES = """\
