@@ -13,9 +13,13 @@ class SilentWatcher:
     spans_left: int = 0
     receipts: list[SpanReceipt] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    calibration: list[tuple[int, int]] = field(default_factory=list)
 
     def planned(self, plan: Plan, spans_left: int) -> None:
         self.spans_left = spans_left
+
+    def calibrated(self, done: int, total: int, what: str) -> None:
+        self.calibration.append((done, total))
 
     def span_done(self, receipt: SpanReceipt) -> None:
         self.receipts.append(receipt)

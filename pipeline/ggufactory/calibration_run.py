@@ -18,10 +18,11 @@ from ggufactory.calibrate.heap import told_when_exhausted
 from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.calibrate.streamed_pass import Tokens, group_size
 from ggufactory.calibrate.unfinished import Unfinished
+from ggufactory.calibration_input import is_of_model
+from ggufactory.calibration_spec import CalibrationSpec, Watcher
 from ggufactory.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from ggufactory.calibration_job import CalibrationSpec, Watcher
     from ggufactory.cluster.calibration import Work
     from ggufactory.cluster.session import Session
 
@@ -43,7 +44,7 @@ class CalibrationRun:
         self._watcher = watcher
         self.model = StreamedModel(checkpoint, getattr(torch, spec.compute_dtype))
         self._state = Unfinished(spec.to, _identity(spec, checkpoint, chunks))
-        self._state.begin(restart=spec.restart)
+        self._state.begin(restart=spec.restart, replaces=spec.replaces)
 
     def collect(self, first: int, end: int) -> Collected:
         """Of the chunks from `first` to before `end`. What is collected of others may be added to it.
@@ -160,12 +161,7 @@ class CalibrationRun:
 
 def _identity(spec: CalibrationSpec, checkpoint: Checkpoint, chunks: Tokens) -> Mapping[str, str]:
     """All that decides the result, by the words that a user knows it by."""
-    stored = {tensor.file for tensor in checkpoint.tensors.values()}
-    files = [
-        (info.name, info.size, info.etag)
-        for info in checkpoint.files.values()
-        if info.name in stored or info.name.endswith((".json", ".model", ".txt"))
-    ]
+    files = [(info.name, info.size, info.etag) for info in checkpoint.files.values() if is_of_model(info.name)]
     return {
         "model": hashlib.sha256(repr(sorted(files)).encode()).hexdigest(),
         "text": hashlib.sha256(np.ascontiguousarray(chunks).data).hexdigest(),

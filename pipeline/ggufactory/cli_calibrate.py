@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import argparse
 
+from ggufactory.calibrate.coverage import AS_LLAMA_CPP
 from ggufactory.calibrate.distribution import WAYS
-from ggufactory.calibration_job import (
+from ggufactory.calibrate.imatrix_statistics import compute_statistics
+from ggufactory.calibrate.text.default_text import DEFAULT
+from ggufactory.calibration_job import calibrate
+from ggufactory.calibration_spec import (
     COMPUTE_DTYPES,
     DEFAULT_CONTEXT,
     DEFAULT_HIDDEN_BYTES,
     CalibrationSpec,
-    calibrate,
 )
+from ggufactory.cli_coverage import add_coverage_flags, coverage_of
 from ggufactory.cli_help import CALIBRATE, EXIT_CODES
+from ggufactory.observe import imatrix_tables
 from ggufactory.observe.calibration_log import CalibrationLog
+from ggufactory.observe.console import stdout_console
 from ggufactory.spec import parse_size
 
 
@@ -27,7 +33,12 @@ def add_calibrate_command(commands: argparse._SubParsersAction[argparse.Argument
     )
     add = parser.add_argument
     add("source", metavar="SOURCE", help="a checkpoint: a folder of safetensors, local, on s3:// or on hf://")
-    add("--text", metavar="FILE", action="append", required=True, help="calibration text in UTF-8; may be repeated")
+    add(
+        "--text",
+        metavar="FILE",
+        action="append",
+        help="calibration text in UTF-8; may be repeated (default: 'default', which comes with the package)",
+    )
     add("--to", metavar="IMATRIX", required=True, help="the file to write: .gguf or .dat, local or on s3://")
     add("--context", type=int, metavar="N", default=DEFAULT_CONTEXT, help="tokens of a chunk (default: %(default)s)")
     add("--chunks", type=int, metavar="N", help="at most so many chunks (default: all)")
@@ -38,16 +49,18 @@ def add_calibrate_command(commands: argparse._SubParsersAction[argparse.Argument
     add("--split", choices=("auto", *WAYS), default="auto", help="what is divided (default: what moves fewer bytes)")
     add("--restart", action="store_true", help="drop what an unfinished calibration of the same file has left")
     add("--pre", metavar="NAME", dest="pre_tokenizer", help="llama.cpp's name of an unknown pre-tokenizer")
+    add_coverage_flags(parser)
     parser.set_defaults(command=_calibrate)
 
 
 def _calibrate(options: argparse.Namespace) -> int:
     spec = CalibrationSpec(
         source=options.source,
-        texts=tuple(options.text),
+        texts=tuple(options.text or (DEFAULT,)),
         to=options.to,
         context=options.context,
         chunks=options.chunks,
+        coverage=coverage_of(options, AS_LLAMA_CPP),
         compute_dtype=options.compute_dtype,
         hidden_bytes=parse_size(options.hidden_memory) if options.hidden_memory else DEFAULT_HIDDEN_BYTES,
         pre_tokenizer=options.pre_tokenizer,
@@ -57,11 +70,11 @@ def _calibrate(options: argparse.Namespace) -> int:
         restart=options.restart,
     )
     made = calibrate(spec, CalibrationLog())
-    unseen = sum(int((entry.counts == 0).sum()) for entry in made.imatrix.entries.values())
     print(
         f"{spec.to}: {len(made.imatrix.entries)} entries from {made.imatrix.chunk_count} chunks of {spec.context} "
         f"tokens; perplexity {made.perplexity:.4f}; {made.bytes_read / 1e9:,.3f} GB of weights read"
     )
-    if unseen:
-        print(f"{unseen} experts' matrices were reached by no token; `ggufactory imatrix show` lists them")
+    coverage = compute_statistics(made.imatrix, few=spec.coverage.tokens, reached=made.record.thin).experts
+    imatrix_tables.print_experts(stdout_console(), coverage)
+    imatrix_tables.print_policy(stdout_console(), made.record)
     return 0

@@ -21,6 +21,9 @@ your own, and credentials from the environment, ~/.aws or the instance.
   ggufactory quantize s3://models/llama --to s3://gguf/llama --ladder Q4_K_M --imatrix imatrix.gguf
   ggufactory quantize model-BF16-00001-of-00003.gguf --to ./out --ladder Q8_0,Q4_K_M
   ggufactory quantize --job job.yaml --ray-address auto
+  ggufactory quantize ./model --to ./out --ladder IQ2_XS --calibrate-text calibration.txt
+
+With --calibrate-text the job makes its importance matrix first, TARGET/NAME.imatrix.gguf; a later run finds it there.
 
 A job file holds the same fields as the flags:
 
@@ -90,7 +93,11 @@ divide the chunks (each reads all layers) or the layers (each reads its own); th
 
   ggufactory calibrate ./model --text calibration.txt --to imatrix.gguf
   ggufactory calibrate s3://models/large --text calibration.txt --to s3://gguf/large/imatrix.gguf --ray-address auto
+  ggufactory calibrate ./mixture --to imatrix.gguf --chunks 100 --coverage more
   ggufactory quantize ./model --to ./out --ladder IQ2_XS --imatrix imatrix.gguf
+
+Without --text it takes the text that comes with the package: a start, and no substitute for text of what the model is
+used for. An expert of a mixture that few tokens reach has weights that are mostly chance; --coverage says what is done.
 """
 
 EXIT_CODES = """\

@@ -10,6 +10,7 @@ from ggufactory.calibrate.imatrix_file import check_format, read_imatrix_file, w
 from ggufactory.calibrate.imatrix_plot import check_plot, write_plot
 from ggufactory.calibrate.imatrix_statistics import compute_statistics
 from ggufactory.calibrate.merge import merge
+from ggufactory.calibrate.record import record_of
 from ggufactory.cli_help import EXIT_CODES, IMATRIX, IMATRIX_MERGE, IMATRIX_SHOW
 from ggufactory.errors import InputError
 from ggufactory.observe import imatrix_tables
@@ -53,7 +54,11 @@ def _show(options: argparse.Namespace) -> int:
     if options.plot:
         check_plot(options.plot)
     read = read_imatrix_file(options.file)
-    statistics = compute_statistics(merge([(read.name, read.content)]))
+    content, record = merge([(read.name, read.content)]), record_of(read.content)
+    if record is None:
+        statistics = compute_statistics(content)
+    else:
+        statistics = compute_statistics(content, few=record.coverage.tokens, reached=record.thin)
     if options.plot:
         write_plot(options.plot, statistics, imatrix_tables.headline(read))
     if options.top is not None:

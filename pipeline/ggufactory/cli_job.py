@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
+from ggufactory.calibrate.settings import CalibrationSettings
+from ggufactory.cli_coverage import add_coverage_flags, coverage_of
 from ggufactory.container.metadata import KeyValue
 from ggufactory.errors import InputError
 from ggufactory.job_file import key_value, load_job
@@ -31,6 +34,7 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
     add("--keep-split", action="store_true", default=None, help="split files as the GGUF source is split")
     add("--span-size", metavar="SIZE", help="wished source bytes of a span, such as 64M (default: by the model)")
     add("--job", metavar="JOB.yaml", help="read these fields from a file; flags override it")
+    _add_calibration_flags(parser)
     _add_conversion_flags(parser)
     _add_option_flags(parser)
 
@@ -41,6 +45,20 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     add("--ray-address", metavar="ADDR", help="join this Ray cluster ('auto': the one on this machine)")
     add("--workers", type=int, metavar="N", help="spans at once on an embedded Ray (default: one per core)")
     add("--device", choices=DEVICES, help="what quantizes (default: auto)")
+
+
+def _add_calibration_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("an importance matrix that the job makes first (as `ggufactory calibrate`)")
+    add = group.add_argument
+    add(
+        "--calibrate-text",
+        metavar="FILE",
+        action="append",
+        help="calibration text in UTF-8, or 'default', which comes with the package; may be repeated",
+    )
+    add("--calibrate-context", type=int, metavar="N", help="tokens of a chunk (default: 512)")
+    add("--calibrate-chunks", type=int, metavar="N", help="at most so many chunks (default: all)")
+    add_coverage_flags(group)
 
 
 def _add_conversion_flags(parser: argparse.ArgumentParser) -> None:
@@ -96,11 +114,30 @@ def job_spec(flags: argparse.Namespace) -> JobSpec:
         asked["split_bytes"] = parse_size(flags.split_max_size, unit=1000)
     if flags.prune_layers is not None:
         asked["prune_layers"] = _numbers(flags.prune_layers)
+    calibration = _calibration(flags, asked.get("calibration"))
+    if calibration is not None:
+        asked["calibration"] = calibration
     if "source" not in asked:
         raise InputError("no source", fix="Name a checkpoint: a folder or a .gguf file, local, on s3:// or on hf://")
     asked.setdefault("ladder", ())
     asked["options"] = _options(flags).over(asked.get("options", NO_OPTIONS))
     return JobSpec(**asked)
+
+
+def _calibration(flags: argparse.Namespace, of_file: CalibrationSettings | None) -> CalibrationSettings | None:
+    """The file's settings, and over them the flags that were given; a text asks for a calibration."""
+    given = {"context": flags.calibrate_context, "chunks": flags.calibrate_chunks}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if flags.calibrate_text is not None:
+        asked["texts"] = tuple(flags.calibrate_text)
+    settings = of_file or (CalibrationSettings() if flags.calibrate_text is not None else None)
+    if settings is None:
+        if asked or flags.coverage or flags.coverage_tokens is not None or flags.coverage_chunks is not None:
+            raise InputError(
+                "flags of a calibration are given, and no calibration text", fix="Add --calibrate-text FILE, or default"
+            )
+        return None
+    return replace(settings, coverage=coverage_of(flags, settings.coverage), **asked)
 
 
 def _options(flags: argparse.Namespace) -> Options:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import ggufactory_kernels as gk
+from ggufactory import job_calibration
 from ggufactory.architectures import ConversionOptions, describe, read_metadata
 from ggufactory.assemble import uploads
 from ggufactory.calibrate.imatrix import read_importance_matrices
@@ -19,6 +20,7 @@ from ggufactory.plan.importance import shown
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
 from ggufactory.publish import manifest
+from ggufactory.publish.imatrix_entry import list_matrix
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from ggufactory.storage.checksum import Checksum
@@ -33,7 +35,7 @@ _ATTEMPTS = 4
 _FAILURES_SHOWN = 10
 
 
-class Watcher(Protocol):
+class Watcher(job_calibration.Watcher, Protocol):
     """Who is told how the job goes: the terminal, a log, a test."""
 
     def planned(self, plan: Plan, spans_left: int) -> None:
@@ -49,8 +51,6 @@ class Watcher(Protocol):
     def tick(self) -> None:
         """About every second while the job waits."""
 
-    def warn(self, message: str) -> None: ...
-
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -64,16 +64,22 @@ class Result:
 
 
 def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
-    """Everything that can be decided from headers; InputError with all faults together."""
+    """Everything that can be decided from headers; InputError with all faults together.
+
+    The importance matrix of a calibration that is yet to be run is promised, and the plan's fingerprint provisional.
+    """
     if spec.device == "cuda":
         raise InputError("device cuda: this build has no CUDA kernels", fix="Use --device cpu or auto")
     checkpoint = open_source(spec.source)
     model = describe(checkpoint, _conversion(spec))
+    name = spec.name or checkpoint.name
     importance = read_importance_matrices(spec.imatrix) if spec.imatrix else None
+    if spec.calibration is not None:
+        importance = job_calibration.importance_of(spec, name, target)
     plan = planning.make(
         model,
         spec.ladder,
-        name=spec.name or checkpoint.name,
+        name=name,
         source=checkpoint.store.uri,
         files=checkpoint.files,
         limits=target.limits if target else NO_LIMITS,
@@ -121,7 +127,21 @@ def run(spec: JobSpec, watcher: Watcher) -> Result:
     when the input is at fault: nothing of this plan stays behind.
     """
     target = open_store(spec.require_target())
-    return _carry_out(spec, target, make_plan(spec, target), watcher)
+    plan = make_plan(spec, target)
+    if _is_promised(plan):
+        target.check_writable()
+        job_calibration.make_matrix(spec, plan.name, target, watcher)
+        plan = make_plan(spec, target)
+        if _is_promised(plan):
+            raise UnavailableError(f"{target.uri}: another job replaced the importance matrix, or the source changed")
+    result = _carry_out(spec, target, plan, watcher)
+    if spec.calibration is not None:
+        list_matrix(target, plan)
+    return result
+
+
+def _is_promised(plan: Plan) -> bool:
+    return plan.importance is not None and bool(plan.importance.promise)
 
 
 def _carry_out(spec: JobSpec, target: Store, plan: Plan, watcher: Watcher) -> Result:
@@ -154,6 +174,11 @@ def republish_headers(spec: JobSpec, watcher: Watcher) -> Result:
     """
     target = open_store(spec.require_target())
     plan = make_plan(spec, target)
+    if _is_promised(plan):
+        raise InputError(
+            f"{target.uri} does not hold the importance matrix of this job",
+            fix="Make the files first, with `ggufactory quantize`",
+        )
     others = [
         name
         for name, file in plan.files.items()

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from ggufactory.calibrate.coverage import Coverage
+from ggufactory.calibrate.settings import CalibrationSettings
 from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.errors import InputError
 from ggufactory.plan.ftypes import file_type
@@ -33,9 +35,11 @@ def load_job(path: str) -> dict[str, Any]:
         raise InputError(f"{where}: wanted fields such as `source:` and `ladder:`, found {type(loaded).__name__}")
     fields = _parse(loaded, {**_JOB_FIELDS, **_OPTION_FIELDS}, where)
     options = {name: fields.pop(name) for name in _OPTION_FIELDS if name in fields}
+    if "calibrate" in fields:
+        fields["calibrate"] = _calibration(fields["calibrate"], f"{where}: calibrate")
     if "ladder" in fields:
         fields["ladder"] = tuple(_rung(entry, where) for entry in fields["ladder"])
-    for given, name in (("span_size", "span_bytes"), ("split_max_size", "split_bytes")):
+    for given, name in (("span_size", "span_bytes"), ("split_max_size", "split_bytes"), ("calibrate", "calibration")):
         if given in fields:
             fields[name] = fields.pop(given)
     return {**fields, "options": Options(**options)}
@@ -50,6 +54,17 @@ def _rung(entry: object, where: str) -> str | Rung:
     fields = _parse(entry, {"type": _text, "name": _text, **_OPTION_FIELDS}, f"{where}: ladder")
     kind = file_type(fields.pop("type"))
     return Rung(fields.pop("name", kind.name), kind, Options(**fields))
+
+
+def _calibration(given: Mapping[Any, object], where: str) -> CalibrationSettings:
+    """`text`: files, or "default"; `coverage`: a policy's name, or a mapping with it as `policy`."""
+    fields = _parse(given, _CALIBRATION_FIELDS, where)
+    if "coverage" in fields:
+        coverage = fields["coverage"]
+        asked = {"policy": coverage} if isinstance(coverage, str) else coverage
+        parsed = _parse(asked, {"policy": _text, "tokens": _number, "chunks": _number}, f"{where}: coverage")
+        fields["coverage"] = Coverage(**{_COVERAGE_NAMES.get(name, name): value for name, value in parsed.items()})
+    return CalibrationSettings(**{_CALIBRATION_NAMES.get(name, name): value for name, value in fields.items()})
 
 
 Parser = Callable[[object], Any]
@@ -129,6 +144,16 @@ def _upper(value: object) -> str:
     return _text(value).upper()
 
 
+def _mapping(value: object) -> Mapping[Any, object]:
+    if not isinstance(value, Mapping):
+        raise _WantedError("a mapping of fields")
+    return value
+
+
+def _policy(value: object) -> str | Mapping[Any, object]:
+    return value if isinstance(value, str) else _mapping(value)
+
+
 def _metadata(value: object) -> tuple[KeyValue, ...]:
     if not isinstance(value, Mapping):
         raise _WantedError("a mapping of keys to values")
@@ -157,11 +182,23 @@ _OPTION_FIELDS: dict[str, Parser] = {
     "metadata": _metadata,
 }
 
+_CALIBRATION_FIELDS: dict[str, Parser] = {
+    "text": _texts,
+    "context": _number,
+    "chunks": _number,
+    "compute_dtype": _text,
+    "hidden_memory": _binary_size,
+    "coverage": _policy,
+}
+_CALIBRATION_NAMES = {"text": "texts", "hidden_memory": "hidden_bytes"}
+_COVERAGE_NAMES = {"chunks": "most_chunks"}
+
 _JOB_FIELDS: dict[str, Parser] = {
     "source": _text,
     "to": _text,
     "ladder": _ladder,
     "imatrix": _texts,
+    "calibrate": _mapping,
     "name": _text,
     "ray_address": _text,
     "workers": _number,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ggufactory.calibrate.settings import CalibrationSettings
 from ggufactory.errors import InputError
 from ggufactory.plan.ladder import Rung
 from ggufactory.plan.options import NO_OPTIONS, Options
@@ -24,6 +25,8 @@ class JobSpec:
     """The target; None for a plan that is only printed."""
     imatrix: tuple[str, ...] = ()
     """Files of llama-imatrix; several are merged."""
+    calibration: CalibrationSettings | None = None
+    """Make the importance matrix first, into the target, unless it is there already."""
     name: str | None = None
     """Of the files; None: the last part of the source's path."""
     ray_address: str | None = None
@@ -51,6 +54,10 @@ class JobSpec:
     def __post_init__(self) -> None:
         if not self.ladder:
             raise InputError("the ladder is empty", fix="Name at least one rung: --ladder Q8_0,Q4_K_M")
+        if self.imatrix and self.calibration is not None:
+            raise InputError(
+                "imatrix and calibrate are both given", fix="Use the matrix that is there, or have one made: not both"
+            )
         if self.workers is not None and self.workers < 1:
             raise InputError(f"workers: wanted 1 or more, found {self.workers}")
         if self.device not in DEVICES:

@@ -13,7 +13,8 @@ from converted_rows import conversion
 from ggufactory.calibrate import streamed_pass
 from ggufactory.calibrate.activations import sum_of_squares
 from ggufactory.calibrate.hidden_states import HiddenStates
-from ggufactory.calibration_job import CalibrationSpec, calibrate
+from ggufactory.calibration_job import calibrate
+from ggufactory.calibration_spec import CalibrationSpec
 from ggufactory.cli import main
 from ggufactory.errors import InputError
 from ggufactory.observe.calibration_log import CalibrationLog
@@ -119,7 +120,6 @@ def test_refusals(tmp_path: Path, tinylm: str, text: str, change: dict[str, obje
         ("bert_classifier", "is an encoder"),
         ("ernie45_fused", "not by names that it knows"),
         ("kimi_k2", "no model of the type 'kimi_k2'"),
-        ("mistral3_images", "no model that predicts text"),
     ],
 )
 def test_models_that_cannot_be_run(tmp_path: Path, text: str, name: str, words: str) -> None:

@@ -18,7 +18,8 @@ from ggufactory.calibrate.collected import Collected
 from ggufactory.calibrate.share_state import ShareState
 from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.calibrate.unfinished import STATE_FOLDER
-from ggufactory.calibration_job import CalibrationSpec, calibrate
+from ggufactory.calibration_job import calibrate
+from ggufactory.calibration_spec import CalibrationSpec
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.errors import InputError, UnavailableError
 from ggufactory.storage import open_store

@@ -13,7 +13,8 @@ import pytest
 import ray
 
 from ggufactory.calibrate.unfinished import STATE_FOLDER
-from ggufactory.calibration_job import CalibrationSpec, calibrate
+from ggufactory.calibration_job import calibrate
+from ggufactory.calibration_spec import CalibrationSpec
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.cli import main
 from ggufactory.cluster import calibration, stages

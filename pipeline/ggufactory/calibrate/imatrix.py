@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ggufactory.calibrate.imatrix_file import read_imatrix_file
 from ggufactory.calibrate.merge import merge
+from ggufactory.calibrate.record import CalibrationRecord, record_of
 from ggufactory.calibrate.sums import ActivationSums, ImatrixFile
 from ggufactory.errors import InputError
 
@@ -41,6 +42,10 @@ class ImportanceMatrix:
     """
     unseen: Mapping[str, tuple[int, ...]]
     """Tensor name -> the matrices (experts) that the calibration text never reached; their values are 1."""
+    record: CalibrationRecord | None = None
+    """How a calibration of ours made the file."""
+    promise: str = ""
+    """Of a matrix that is yet to be made, whose entries have no values of their own: what will make it."""
 
     def for_tensor(self, name: str, matrices: int, columns: int) -> npt.NDArray[np.float32] | None:
         """The values of a tensor of that many matrices and columns as [matrices, columns]; None when there
@@ -89,6 +94,7 @@ def _divided(name: str, sha256: str, parsed: ImatrixFile) -> ImportanceMatrix:
         chunk_count=parsed.chunk_count,
         entries=MappingProxyType(divided),
         unseen=MappingProxyType({entry: matrices for entry, matrices in unseen.items() if matrices}),
+        record=record_of(parsed),
     )
 
 

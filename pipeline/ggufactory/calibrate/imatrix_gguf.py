@@ -2,7 +2,8 @@
 `save_imatrix` of its tools/imatrix/imatrix.cpp writes it.
 
 Metadata `imatrix.datasets`, `imatrix.chunk_count` and `imatrix.chunk_size`; for each entry two F32
-tensors, `<name>.in_sum2` [columns, matrices] (ggml's order) and `<name>.counts` [1, matrices].
+tensors, `<name>.in_sum2` [columns, matrices] (ggml's order) and `<name>.counts` [1, matrices]. A file of ours has one
+key more, for a record of its calibration.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ggufactory.errors import InputError
 from ggufactory_kernels.types import TENSOR_TYPES
 
 _SUMS, _COUNTS = ".in_sum2", ".counts"
+_RECORD = "ggufactory.calibration"
 _F32 = TENSOR_TYPES["F32"].number
 
 
@@ -51,12 +53,13 @@ def parse_gguf(data: bytearray, file: str) -> ImatrixFile:
             raise InputError(f"{file}: the entry {entry} has counts but no sums", fix="The file is damaged")
     if not entries:
         raise InputError(f"{file} holds no entries", fix=NOT_AN_IMATRIX)
-    return ImatrixFile(datasets, chunk_count, chunk_size, entries)
+    record = next((kv.value for kv in header.metadata if kv.key == _RECORD and isinstance(kv.value, str)), "")
+    return ImatrixFile(datasets, chunk_count, chunk_size, entries, record)
 
 
 def encode_gguf(file: ImatrixFile) -> bytearray:
     """The whole file, entries sorted by name, those that no token reached included. Byte for byte what
-    llama-imatrix writes.
+    llama-imatrix writes, but for the record of a calibration.
 
     `file` is of sums of tokens: `merge` makes those of a legacy file. InputError for an entry whose name
     is too long for ggml.
@@ -84,6 +87,7 @@ def _metadata(file: ImatrixFile) -> list[KeyValue]:
         KeyValue("imatrix.datasets", ValueType.ARRAY, file.datasets, ValueType.STRING),
         KeyValue("imatrix.chunk_count", ValueType.UINT32, file.chunk_count),
         KeyValue("imatrix.chunk_size", ValueType.UINT32, file.chunk_size),
+        *([KeyValue(_RECORD, ValueType.STRING, file.record)] if file.record else []),
     ]
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log2
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from ggufactory.errors import InputError
 
 ACTIVE_ABOVE = 1e-5
 """A column is active when its mean squared activation is larger than this."""
+FEW_TOKENS = 128
+"""A mean of squares of so many tokens is off by about an eighth, one standard deviation, for normal activations."""
 _LAYER = re.compile(r"blk\.(\d{1,9})\.", re.ASCII)
 
 Values = npt.NDArray[np.float32]
@@ -73,6 +76,8 @@ class ExpertCoverage:
     matrices: int
     unseen: tuple[int, ...]
     """Matrices that no token reached; quantizing gives them equal weights."""
+    thin: tuple[tuple[int, int], ...]
+    """Matrices that few tokens reached, and how many did: the fewest first."""
     fewest: int
     median: float
     most: int
@@ -89,8 +94,14 @@ class ImatrixStatistics:
     """Entries that no token reached: they have no statistics."""
 
 
-def compute_statistics(file: ImatrixFile) -> ImatrixStatistics:
-    """Of sums of tokens, as `merge` makes them. InputError when no entry has data."""
+def compute_statistics(
+    file: ImatrixFile, *, few: int = FEW_TOKENS, reached: Mapping[str, Mapping[int, int]] = MappingProxyType({})
+) -> ImatrixStatistics:
+    """Of sums of tokens, as `merge` makes them. InputError when no entry has data.
+
+    `few`: matrices (experts) that fewer tokens reached are thin; `reached`: by entry and matrix the tokens that did,
+    where the counts tell of others that stand in for them.
+    """
     found = {entry: _of_tensor(entry, sums) for entry, sums in sorted(file.entries.items()) if sums.counts.any()}
     if not found:
         raise InputError("no entry of the importance matrix has data: there are no statistics of it")
@@ -99,7 +110,11 @@ def compute_statistics(file: ImatrixFile) -> ImatrixStatistics:
     return ImatrixStatistics(
         tensors=tuple(tensors),
         layers=_of_layers(tensors),
-        experts=tuple(_coverage(e, sums) for e, sums in sorted(file.entries.items()) if len(sums.counts) > 1),
+        experts=tuple(
+            _coverage(entry, _reached(sums, reached.get(entry, {})), few)
+            for entry, sums in sorted(file.entries.items())
+            if len(sums.counts) > 1
+        ),
         empty=tuple(entry for entry in sorted(file.entries) if entry not in found),
     )
 
@@ -175,10 +190,26 @@ def _of_layer(layer: int, tensors: Sequence[TensorStatistics]) -> LayerStatistic
     return LayerStatistics(layer, total, outliers, similarity)
 
 
-def _coverage(entry: str, sums: ActivationSums) -> ExpertCoverage:
-    counts = sums.counts
+def _reached(sums: ActivationSums, really: Mapping[int, int]) -> npt.NDArray[np.int64]:
+    counts = sums.counts.copy()
+    for matrix, tokens in really.items():
+        if 0 <= matrix < len(counts):
+            counts[matrix] = tokens
+    return counts
+
+
+def _coverage(entry: str, counts: npt.NDArray[np.int64], few: int) -> ExpertCoverage:
     unseen = tuple(int(matrix) for matrix in np.flatnonzero(counts == 0))
-    return ExpertCoverage(entry, len(counts), unseen, int(counts.min()), float(np.median(counts)), int(counts.max()))
+    thin = sorted((int(counts[matrix]), int(matrix)) for matrix in np.flatnonzero(counts < few))
+    return ExpertCoverage(
+        entry=entry,
+        matrices=len(counts),
+        unseen=unseen,
+        thin=tuple((matrix, tokens) for tokens, matrix in thin),
+        fewest=int(counts.min()),
+        median=float(np.median(counts)),
+        most=int(counts.max()),
+    )
 
 
 def layer_of(entry: str) -> int | None:

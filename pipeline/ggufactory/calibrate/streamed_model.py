@@ -9,7 +9,7 @@ own renaming and conversion of checkpoints, a parameter at a time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 from ggufactory.calibrate.heap import release_freed_memory
 from ggufactory.calibrate.outside_layers import OutsideLayers, check_names
 from ggufactory.calibrate.stand_ins import LayerCall, Recorded, StandIns
+from ggufactory.calibrate.text_part import name_in_text_part, text_part
 from ggufactory.calibrate.unusual import settle, stored_as
 from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.packing import unpacked
@@ -53,7 +54,7 @@ class StreamedModel:
         self._checkpoint = checkpoint
         raw = checkpoint.read_json("config.json") or {}
         self._weights = unpacked(checkpoint, raw)
-        self.config = _configuration(raw)
+        self.config = _configuration(raw, self._weights)
         self.dtype = dtype
         self.bytes_read = 0
         """Of the checkpoint's tensors, so far."""
@@ -89,7 +90,8 @@ class StreamedModel:
     @property
     def largest_parameter_bytes(self) -> int:
         """What a parameter may take a second time while transformers converts it."""
-        return max(parameter.nbytes for parameter in self._model.parameters())
+        found: int = max(parameter.nbytes for parameter in self._model.parameters())
+        return found
 
     @property
     def sums_bytes(self) -> int:
@@ -185,7 +187,7 @@ class StreamedModel:
     def _load_parameter(self, names: Sequence[str]) -> None:
         state = {}
         for name in names:
-            as_name, tensor = stored_as(name, self._read(self._weights[name]))
+            as_name, tensor = stored_as(name_in_text_part(name), self._read(self._weights[name]))
             state[as_name] = tensor.to(self.dtype)
         loading = LoadStateDictConfig(dtype=self.dtype, weight_mapping=self._conversions(), device_map={"": "cpu"})
         info, _ = convert_and_load_state_dict_in_model(self._model, state, loading)
@@ -220,7 +222,7 @@ class StreamedModel:
         known = self._model.state_dict()
         found = {}
         for name in self._weights:
-            as_name, _ = stored_as(name, None)
+            as_name, _ = stored_as(name_in_text_part(name), None)
             target, _ = rename_source_key(as_name, renamings, converters, self._model.base_model_prefix, known)
             if target not in known and as_name in known:
                 target = as_name
@@ -238,12 +240,12 @@ class StreamedModel:
             self._model._init_weights(module)
 
 
-def _configuration(raw: dict[str, Any]) -> Any:
+def _configuration(raw: dict[str, Any], stored: Collection[str]) -> Any:
     model_type = raw.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise InputError(f"config.json: transformers has no model of the type {model_type!r:.80}")
     config = CONFIG_MAPPING[model_type].from_dict({k: v for k, v in raw.items() if k != "quantization_config"})
-    return settle(config)
+    return settle(text_part(config, stored))
 
 
 def _on_meta(config: Any, dtype: torch.dtype) -> Any:

@@ -33,6 +33,8 @@ class ImatrixFile:
     chunk_size: int
     """Tokens of a chunk; 0 where the file does not tell."""
     entries: Mapping[str, ActivationSums]
+    record: str = ""
+    """What ggufactory's own key tells of a calibration, as it is (`record.py` reads it); empty in other files."""
 
 
 def check_entry_name(entry: str, file: str, entries: Mapping[str, object]) -> None:

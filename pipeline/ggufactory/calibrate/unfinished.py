@@ -31,14 +31,14 @@ class Unfinished:
         self._about = json.dumps({"file": self._name, **identity}, indent=1, sort_keys=True).encode()
         self._folder = f"{STATE_FOLDER}/{hashlib.sha256(self._about).hexdigest()[:32]}"
 
-    def begin(self, *, restart: bool) -> None:
+    def begin(self, *, restart: bool, replaces: bool = False) -> None:
         """Claim the result's name, which also proves that the store can be written to.
 
-        InputError where an unfinished calibration of that name is of something else, unless `restart`, which drops
-        whatever there is of this name.
+        InputError where an unfinished calibration of that name is of something else, unless `replaces`, which drops
+        that, or `restart`, which drops whatever there is of this name.
         """
         for folder, about in self._others():
-            if restart:
+            if restart or (replaces and folder != self._folder):
                 self._remove(folder)
             elif folder != self._folder:
                 raise InputError(

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from ggufactory.calibrate.coverage import count_experts
 from ggufactory.calibrate.imatrix_file import ReadImatrix
 from ggufactory.calibrate.imatrix_statistics import (
     ExpertCoverage,
@@ -18,6 +19,7 @@ from ggufactory.calibrate.imatrix_statistics import (
     kind_of,
     layer_of,
 )
+from ggufactory.calibrate.record import CalibrationRecord, record_of
 from ggufactory.calibrate.sums import ImatrixFile
 from ggufactory.observe.numbers import show_bytes
 from ggufactory.observe.tables import plain_table
@@ -41,6 +43,7 @@ _FULL_WIDTH = 130
 """Characters that all columns take, with long names and large sums."""
 _LEFT_OUT = ("min>", "max>", "sd>", "columns>", "entropy>")
 """Columns that narrower terminals do not get: folded numbers cannot be read."""
+_THIN_SHOWN = 5
 
 
 def headline(read: ReadImatrix) -> str:
@@ -59,7 +62,32 @@ def print_statistics(console: Console, read: ReadImatrix, statistics: ImatrixSta
             layers.add_row(str(of.layer), f"{of.sum:.2f}", f"{of.outliers:.2%}", f"{of.similarity:.4f}")
         console.print("\nmeans of the layers, weighted by columns", highlight=False)
         console.print(layers)
-    _print_experts(console, statistics)
+    print_experts(console, statistics.experts)
+    if (record := record_of(read.content)) is not None:
+        print_policy(console, record)
+    for entry in statistics.empty:
+        console.print(f"[yellow]note:[/yellow] {escape(entry)} has no data", highlight=False)
+
+
+def print_policy(console: Console, record: CalibrationRecord) -> None:
+    """What was done about experts that few tokens reached, and about layers that never ran."""
+    if record.thin:
+        done = {
+            "ones": "those that saw none get equal weights, as in llama.cpp",
+            "prior": "the activations of the layer's other experts stand in for what they lack",
+            "more": "the text has no more for them, or the limit of chunks was reached",
+        }[record.coverage.policy]
+        told = f"{count_experts(record.thin)} saw fewer than {record.coverage.tokens} tokens; {done}"
+        console.print(f"[yellow]note:[/yellow] {told}", highlight=False)
+    layers = sorted({layer for name in record.unreached if (layer := layer_of(name)) is not None})
+    if layers:
+        stands_in = sum(what == "prior" for what in record.unreached.values())
+        console.print(
+            f"[yellow]note:[/yellow] layers that never ran: {', '.join(map(str, layers))}; of their "
+            f"{len(record.unreached)} tensors {stands_in} take the activations of the last layer that ran, the others "
+            "equal weights",
+            highlight=False,
+        )
 
 
 def print_merged(console: Console, uri: str, file: ImatrixFile, size: int) -> None:
@@ -88,6 +116,7 @@ def as_json(read: ReadImatrix, statistics: ImatrixStatistics) -> dict[str, Any]:
         "layers": [_finite(asdict(of)) for of in statistics.layers],
         "experts": [_finite(asdict(of)) for of in statistics.experts],
         "empty": list(statistics.empty),
+        "calibration": None if (record := record_of(read.content)) is None else record.as_json(),
     }
 
 
@@ -100,24 +129,30 @@ def _print_tensors(console: Console, statistics: ImatrixStatistics) -> None:
     console.print(table)
 
 
-def _print_experts(console: Console, statistics: ImatrixStatistics) -> None:
-    if statistics.experts:
-        table = plain_table("layer>", "tensors", "experts>", "unseen>", "fewest>", "median>", "most>")
-        for (layer, *counts), kinds in _by_layer(statistics.experts).items():
-            table.add_row("-" if layer is None else str(layer), escape(", ".join(kinds)), *map(str, counts))
-        console.print("\ntokens that reached each expert", highlight=False)
-        console.print(table)
-    for entry in statistics.empty:
-        console.print(f"[yellow]note:[/yellow] {escape(entry)} has no data", highlight=False)
+def print_experts(console: Console, experts: Sequence[ExpertCoverage]) -> None:
+    """A row for the experts of each layer: how many tokens reached them, and which of them few did."""
+    if not experts:
+        return
+    table = plain_table("layer>", "tensors", "experts>", "unseen>", "fewest>", "median>", "most>", "thin>", "(tokens)")
+    for (layer, *counts, thinnest), kinds in _by_layer(experts).items():
+        table.add_row("-" if layer is None else str(layer), escape(", ".join(kinds)), *map(str, counts), str(thinnest))
+    console.print("\ntokens that reached each expert", highlight=False)
+    console.print(table)
 
 
 def _by_layer(experts: Sequence[ExpertCoverage]) -> dict[tuple[object, ...], list[str]]:
     """The kinds of tensors by layer and counts: those of one layer see the same tokens."""
     rows: dict[tuple[object, ...], list[str]] = {}
     for of in sorted(experts, key=lambda of: (layer_of(of.entry) or 0, of.entry)):
-        row = (layer_of(of.entry), of.matrices, len(of.unseen), of.fewest, f"{of.median:g}", of.most)
+        tokens = (of.fewest, f"{of.median:g}", of.most)
+        row = (layer_of(of.entry), of.matrices, len(of.unseen), *tokens, len(of.thin), _thinnest(of))
         rows.setdefault(row, []).append(kind_of(of.entry))
     return rows
+
+
+def _thinnest(of: ExpertCoverage) -> str:
+    shown = ", ".join(f"{matrix} ({tokens:,})" for matrix, tokens in of.thin[:_THIN_SHOWN])
+    return shown + ", …" * (len(of.thin) > _THIN_SHOWN)
 
 
 def _contents(file: ImatrixFile) -> str:

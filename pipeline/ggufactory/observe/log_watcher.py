@@ -31,6 +31,9 @@ class LogWatcher:
             f'spans={len(plan.spans)} left={spans_left} size="{size}"'
         )
 
+    def calibrated(self, done: int, total: int, what: str) -> None:
+        self._line(f'calibrated="{done} of {total} {what}"')
+
     def span_done(self, receipt: SpanReceipt) -> None:
         self.tally.add(receipt)
         if self.tally.done == self.tally.spans_left:

@@ -7,6 +7,8 @@ from collections import Counter
 from rich.console import Console
 from rich.table import Table
 
+from ggufactory.calibrate.imatrix import ImportanceMatrix
+from ggufactory.calibrate.record import CalibrationRecord
 from ggufactory.checkpoint.summary import CheckpointSummary
 from ggufactory.container.metadata import KeyValue
 from ggufactory.inspection import GgufSummary
@@ -45,6 +47,8 @@ def print_result(console: Console, target: str, result: Result, tally: Tally) ->
         size, bits = show_bytes(entry["bytes"]), f"{entry['bits_per_weight']:.2f}"
         table.add_row(entry["rung"], entry["file"], size, bits, types, entry["sha256"][:16])
     console.print(table)
+    if (matrix := result.plan.importance) is not None and matrix.record is not None:
+        print_matrix(console, matrix, matrix.record)
     if not result.made:
         console.print(f"Nothing to do: {target} has it all.", highlight=False)
         return
@@ -54,6 +58,15 @@ def print_result(console: Console, target: str, result: Result, tally: Tally) ->
         f"{show_bytes(tally.bytes_read)} read, {show_bytes(tally.bytes_written)} written; "
         f"{tally.quantizations:,} quantizations, each type of a piece once; "
         f"largest worker {show_bytes(tally.peak_rss)} of {show_bytes(result.plan.worker_bytes)} planned",
+        highlight=False,
+    )
+
+
+def print_matrix(console: Console, matrix: ImportanceMatrix, record: CalibrationRecord) -> None:
+    """The importance matrix that the job's calibration made, in a line."""
+    console.print(
+        f"{matrix.file}: {len(matrix.entries)} entries from {matrix.chunk_count} chunks of {record.context} tokens; "
+        f"perplexity of the source {record.perplexity:.4f}",
         highlight=False,
     )
 

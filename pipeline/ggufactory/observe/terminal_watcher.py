@@ -47,6 +47,9 @@ class TerminalWatcher:
         self._progress.update(self._task, description="spans", total=len(plan.spans), completed=self.tally.spans_there)
         self.tick()
 
+    def calibrated(self, done: int, total: int, what: str) -> None:
+        self._progress.update(self._task, description="calibrate", total=total, completed=done, told=what)
+
     def span_done(self, receipt: SpanReceipt) -> None:
         self.tally.add(receipt)
         self._progress.update(self._task, completed=self.tally.spans_there)

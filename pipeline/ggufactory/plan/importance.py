@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ggufactory.architectures.model import OutputTensor
+from ggufactory.calibrate.coverage import count_experts
 from ggufactory.calibrate.imatrix import ImportanceMatrix
+from ggufactory.calibrate.record import CalibrationRecord
 from ggufactory.plan.conversion import changed
 from ggufactory.plan.ladder import Rung
 from ggufactory.plan.recipe import Decision
@@ -70,15 +72,35 @@ def faults(
 
 def notes(matrix: ImportanceMatrix, before: Mapping[str, str]) -> list[str]:
     """What is no fault and yet worth telling: entries nobody uses, experts that saw no token."""
-    told = []
-    if unknown := sorted(set(matrix.entries) - set(before.values())):
+    told = [matrix.promise] if matrix.promise else []
+    if not matrix.promise and (unknown := sorted(set(matrix.entries) - set(before.values()))):
         told.append(f"{matrix.file}: {len(unknown)} entries name no tensor of this model: {shown(unknown)}")
-    if matrix.unseen:
-        experts = sum(len(found) for found in matrix.unseen.values())
+    never_run = matrix.record.unreached if matrix.record else {}
+    unseen = {name: experts for name, experts in matrix.unseen.items() if name not in never_run}
+    if unseen:
+        experts = sum(len(found) for found in unseen.values())
         told.append(
-            f"{matrix.file}: {experts} experts of {len(matrix.unseen)} tensors saw no token; "
+            f"{matrix.file}: {experts} experts of {len(unseen)} tensors saw no token; "
             "they are quantized as if all their columns mattered alike"
         )
+    return told + (_notes_of(matrix.record, matrix.file) if matrix.record else [])
+
+
+def _notes_of(record: CalibrationRecord, file: str) -> list[str]:
+    """What the coverage policy of a calibration did."""
+    told = []
+    if record.thin and record.coverage.policy == "prior":
+        told.append(
+            f"{file}: {count_experts(record.thin)} saw fewer than {record.coverage.tokens} tokens; "
+            "the other experts' activations stand in for what they lack"
+        )
+    for stand_in, meaning in (
+        ("ones", "they are quantized as if all their columns mattered alike"),
+        ("prior", "the activations of the last layer that ran stand in for theirs"),
+    ):
+        names = sorted(name for name, what in record.unreached.items() if what == stand_in)
+        if names:
+            told.append(f"{file}: {len(names)} tensors are of layers that never ran; {meaning}: {shown(names)}")
     return told
 
 

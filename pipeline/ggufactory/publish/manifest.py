@@ -102,12 +102,7 @@ def _entry(plan: Plan, rung: RungPlan, file: FilePlan, info: ObjectInfo, checksu
         "etag": info.etag,
         "identity": file.identity,
         "plan": plan.fingerprint,
-        "source": {
-            "uri": plan.source,
-            "architecture": plan.architecture,
-            "parameters": plan.elements,
-            "files": [{"name": i.name, "bytes": i.size, "etag": i.etag} for i in plan.sources.values()],
-        },
+        "source": source_of(plan),
         "imatrix": None
         if importance is None
         else {
@@ -116,12 +111,23 @@ def _entry(plan: Plan, rung: RungPlan, file: FilePlan, info: ObjectInfo, checksu
             "datasets": [_text(dataset) for dataset in importance.datasets],
             "chunks": importance.chunk_count,
             "entries": len(importance.entries),
+            "coverage": None if importance.record is None else importance.record.coverage.policy,
         },
         "made_by": {
             "ggufactory": __version__,
             "reference": f"llama.cpp {LLAMA_CPP_COMMIT}, ggml {GGML_VERSION}",
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
         },
+    }
+
+
+def source_of(plan: Plan) -> Entry:
+    """What an artifact was made from."""
+    return {
+        "uri": plan.source,
+        "architecture": plan.architecture,
+        "parameters": plan.elements,
+        "files": [{"name": i.name, "bytes": i.size, "etag": i.etag} for i in plan.sources.values()],
     }
 
 

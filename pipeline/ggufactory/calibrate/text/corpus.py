@@ -1,17 +1,20 @@
 """Calibration text as chunks of tokens, as llama-imatrix cuts it.
 
 Source: `compute_imatrix` of llama.cpp's tools/imatrix/imatrix.cpp, and `--file` of its common/arg.cpp. That takes
-one file; several are cut each by itself here, so that no chunk runs from one text into another.
+one file; several are cut each by itself here, so that no chunk runs from one text into another. The text that the
+package brings with it is called "default".
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from ggufactory.calibrate.text.default_text import DEFAULT, DEFAULT_NAME, read_default_text
 from ggufactory.calibrate.text.tokenizer import Tokenizer
 from ggufactory.errors import InputError
 from ggufactory.storage import open_file
@@ -31,18 +34,32 @@ class Corpus:
     """The files, as they were named."""
 
 
-def read_corpus(uris: Sequence[str], tokenizer: Tokenizer, *, context: int, limit: int | None = None) -> Corpus:
-    """The texts' chunks of `context` tokens, in the order of the files; what is left of a file is dropped.
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A calibration text. `uri`: as it was named; `name`: what a matrix tells of it; `sha256`: of the file."""
 
-    `limit`: that many chunks at most. InputError for a file that is missing, larger than `MAX_TEXT_BYTES`, not
-    UTF-8, or shorter than two chunks.
+    uri: str
+    name: str
+    content: str
+    sha256: str
+
+
+def cut_corpus(texts: Sequence[Text], tokenizer: Tokenizer, *, context: int, limit: int | None = None) -> Corpus:
+    """The texts' chunks of `context` tokens, in their order; what is left of a text is dropped.
+
+    `limit`: that many chunks at most. InputError for a text that is shorter than two chunks.
     """
-    if not uris:
+    if not texts:
         raise InputError("no calibration text is given")
     if limit is not None and limit < 1:
         raise InputError(f"{limit} chunks of calibration text are none", fix="Ask for one or more")
-    found = [chunks(tokenizer.encode_whole(read_text(uri)), context, tokenizer, uri) for uri in uris]
-    return Corpus(np.concatenate(found)[:limit], tuple(uris))
+    found = [chunks(tokenizer.encode_whole(text.content), context, tokenizer, text.uri) for text in texts]
+    return Corpus(np.concatenate(found)[:limit], tuple(text.uri for text in texts))
+
+
+def read_corpus(uris: Sequence[str], tokenizer: Tokenizer, *, context: int, limit: int | None = None) -> Corpus:
+    """`cut_corpus` of files. InputError also for what `read_text` refuses."""
+    return cut_corpus([read_text(uri) for uri in uris], tokenizer, context=context, limit=limit)
 
 
 def chunks(tokens: Sequence[int], context: int, tokenizer: Tokenizer, name: str) -> npt.NDArray[np.int32]:
@@ -61,8 +78,21 @@ def chunks(tokens: Sequence[int], context: int, tokenizer: Tokenizer, name: str)
     return cut
 
 
-def read_text(uri: str) -> str:
-    """A calibration text, local, `s3://bucket/key` or `hf://org/name/file`; one line end at its end is dropped."""
+def read_text(uri: str) -> Text:
+    """A calibration text: "default", or a file, local, `s3://bucket/key` or `hf://org/name/file`. One line end at its
+    end is dropped. InputError for one that is missing, larger than `MAX_TEXT_BYTES`, or not UTF-8."""
+    name, data = (DEFAULT_NAME, read_default_text()) if uri == DEFAULT else _read_file(uri)
+    try:
+        content = data.removesuffix(b"\n").decode()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{uri}: not UTF-8 at byte {error.start:,} (0x{data[error.start]:02X})",
+            fix="Calibration text is plain text in UTF-8",
+        ) from error
+    return Text(uri, name, content, hashlib.sha256(data).hexdigest())
+
+
+def _read_file(uri: str) -> tuple[str, bytes]:
     store, name = open_file(uri)
     info = store.stat(name)
     if info is not None and info.size > MAX_TEXT_BYTES:
@@ -73,11 +103,4 @@ def read_text(uri: str) -> str:
     found = store.read(name, limit=MAX_TEXT_BYTES)
     if found is None:
         raise InputError(f"there is no calibration text {uri}")
-    data, _ = found
-    try:
-        return data.removesuffix(b"\n").decode()
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{uri}: not UTF-8 at byte {error.start:,} (0x{data[error.start]:02X})",
-            fix="Calibration text is plain text in UTF-8",
-        ) from error
+    return name, found[0]
