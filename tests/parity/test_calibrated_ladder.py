@@ -17,6 +17,8 @@ CONTEXT = 128
 """Of the recorded calibration, and of the recorded perplexities."""
 CHUNKS = 100
 """Of the 790 that llama-imatrix took: enough, and seconds."""
+EVALUATED = 60
+"""Chunks of the evaluation text."""
 LADDER = ("Q4_K_M", "IQ3_XXS", "IQ2_XS")
 
 
@@ -51,9 +53,9 @@ def _losses(file: Path, text: Path) -> np.ndarray:
     bos = vocabulary.bos
     vocabulary.close()
     assert bos is not None
-    model = LlamaModel(str(file), context=CONTEXT, threads=2)
+    model = LlamaModel(str(file), context=CONTEXT)
     found = []
-    for start in range(0, len(tokens) // CONTEXT * CONTEXT, CONTEXT):
+    for start in range(0, min(len(tokens) // CONTEXT, EVALUATED) * CONTEXT, CONTEXT):
         chunk = [bos, *tokens[start + 1 : start + CONTEXT]]
         logits = model.logits(chunk)[CONTEXT // 2 : -1].astype(np.float64)
         logits -= logits.max(axis=1, keepdims=True)
