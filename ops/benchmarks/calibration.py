@@ -141,7 +141,9 @@ def bundled_spread(folder: Path) -> npt.NDArray[np.float64]:
             compute_dtype=dtype,
         )
         found = calibrate(spec, CalibrationLog()).imatrix.entries
-        pairs = [(found[name].sums.astype(np.float64), entry.sums.astype(np.float64)) for name, entry in recorded.items()]
+        pairs = [
+            (found[name].sums.astype(np.float64), entry.sums.astype(np.float64)) for name, entry in recorded.items()
+        ]
         deviations[dtype] = np.concatenate([(np.abs(ours - wanted) / wanted).ravel() for ours, wanted in pairs])
     if np.quantile(deviations["float32"], 0.999) > CLOSE or deviations["float32"].max() > AT_MOST:
         sys.exit("the bundled model's matrix is not llama-imatrix's: nothing is timed")
@@ -213,7 +215,9 @@ def add_spread(record: Record, bundled: npt.NDArray[np.float64], synthetic: npt.
         (name, *(f"{np.quantile(found, share):.2%}" for share in (0.5, 0.99, 0.999, 1.0)))
         for name, found in (("bundled model, from llama-imatrix", bundled), ("this model, from float32", synthetic))
     ]
-    record.table(("sums of squares in bfloat16, relative", "half below", "99 % below", "99.9 % below", "at most"), cells)
+    record.table(
+        ("sums of squares in bfloat16, relative", "half below", "99 % below", "99.9 % below", "at most"), cells
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from ggufactory.checkpoint import open_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
-from llama_oracle import LlamaModel  # noqa: E402
+from llama_oracle import LlamaModel
 
 Tokens = npt.NDArray[np.int32]
 HIDDEN_BYTES = 1 << 30

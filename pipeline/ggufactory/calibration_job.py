@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ggufactory.calibrate.streamed_pass import Collected, Tokens
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
+DEVICES = ("auto", "cpu", "cuda")
 DEFAULT_CONTEXT = 512
 """Tokens of a chunk; llama-imatrix's own."""
 DEFAULT_HIDDEN_BYTES = 2 << 30
@@ -38,6 +39,8 @@ class CalibrationSpec:
     chunks: int | None = None
     """At most so many; None: as many as the texts have."""
     compute_dtype: str = "float32"
+    device: str = "auto"
+    """Where layers compute. "auto": a GPU if there is one. The workers of a cluster compute on CPUs."""
     hidden_bytes: int = DEFAULT_HIDDEN_BYTES
     """Hidden states kept in memory; more are kept in a temporary file."""
     pre_tokenizer: str | None = None
@@ -50,6 +53,13 @@ class CalibrationSpec:
     def __post_init__(self) -> None:
         if self.compute_dtype not in COMPUTE_DTYPES:
             raise InputError(f"compute dtype: wanted one of {', '.join(COMPUTE_DTYPES)}, found {self.compute_dtype!r}")
+        if self.device not in DEVICES:
+            raise InputError(f"device: wanted one of {', '.join(DEVICES)}, found {self.device!r}")
+        if self.device == "cuda" and (self.workers > 1 or self.ray_address):
+            raise InputError(
+                "device cuda: the workers of a cluster compute on CPUs",
+                fix="Calibrate in one process, without --workers and --ray-address",
+            )
         if self.workers < 1:
             raise InputError(f"workers: wanted 1 or more, found {self.workers}")
         if self.context < 2:
@@ -100,11 +110,14 @@ def calibrate(spec: CalibrationSpec, watcher: Watcher) -> Calibrated:
     import torch
 
     from ggufactory.calibrate import streamed_pass
+    from ggufactory.calibrate.device import device_of
     from ggufactory.calibrate.entries import entries
     from ggufactory.calibrate.streamed_model import StreamedModel
 
-    model = StreamedModel(checkpoint, getattr(torch, spec.compute_dtype))
-    if spec.workers > 1 or spec.ray_address:
+    on_cluster = spec.workers > 1 or bool(spec.ray_address)
+    device = device_of("cpu" if on_cluster else spec.device)
+    model = StreamedModel(checkpoint, getattr(torch, spec.compute_dtype), device)
+    if on_cluster:
         collected = _on_cluster(spec, checkpoint, corpus.chunks, model.largest_bytes, watcher)
     else:
         collected = streamed_pass.run(

@@ -8,6 +8,7 @@ from ggufactory.calibration_job import (
     COMPUTE_DTYPES,
     DEFAULT_CONTEXT,
     DEFAULT_HIDDEN_BYTES,
+    DEVICES,
     CalibrationSpec,
     calibrate,
 )
@@ -31,6 +32,7 @@ def add_calibrate_command(commands: argparse._SubParsersAction[argparse.Argument
     add("--context", type=int, metavar="N", default=DEFAULT_CONTEXT, help="tokens of a chunk (default: %(default)s)")
     add("--chunks", type=int, metavar="N", help="at most so many chunks (default: all)")
     add("--compute-dtype", choices=COMPUTE_DTYPES, default="float32", help="what to compute in (default: %(default)s)")
+    add("--device", choices=DEVICES, default="auto", help="where to compute (default: a GPU if there is one)")
     add("--hidden-memory", metavar="SIZE", help="of hidden states; more go to a temporary file (default: 2G)")
     add("--workers", type=int, metavar="N", default=1, help="take the chunks in N shares at once, on an embedded Ray")
     add("--ray-address", metavar="ADDR", help="join this Ray cluster, with a share for each CPU")
@@ -46,6 +48,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         context=options.context,
         chunks=options.chunks,
         compute_dtype=options.compute_dtype,
+        device=options.device,
         hidden_bytes=parse_size(options.hidden_memory) if options.hidden_memory else DEFAULT_HIDDEN_BYTES,
         pre_tokenizer=options.pre_tokenizer,
         workers=options.workers,

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import LoadStateDictConfig
 from transformers.utils.logging import disable_progress_bar
 
+from ggufactory.calibrate.products import Products
 from ggufactory.calibrate.unusual import settle, stored_as
 from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.packing import unpacked
@@ -36,6 +38,7 @@ from ggufactory.checkpoint.weight_tensor import WeightTensor
 from ggufactory.errors import InputError
 from ggufactory_kernels import TENSOR_TYPES, dequantize
 
+_CPU = torch.device("cpu")
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -52,12 +55,13 @@ class _RecordedError(BaseException):
 
 
 class StreamedModel:
-    """The causal model of a checkpoint. `dtype`: what it computes in.
+    """The causal model of a checkpoint. `dtype`: what it computes in; `device`: where a layer has its weights and
+    computes. Hidden states are given and taken on the CPU.
 
     InputError where transformers has no such model, or its layers cannot be told apart.
     """
 
-    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device = _CPU) -> None:
         logging.getLogger("transformers").setLevel(logging.ERROR)
         disable_progress_bar()  # type: ignore[no-untyped-call]
         self._checkpoint = checkpoint
@@ -65,9 +69,11 @@ class StreamedModel:
         self._weights = unpacked(checkpoint, raw)
         self.config = _configuration(raw)
         self._dtype = dtype
+        self._device = device
         self._in_tuples = False
         """Whether the model takes what its layers give out of a tuple."""
         self._model = _on_meta(self.config, dtype).eval().requires_grad_(False)
+        self._keeps_logits = "logits_to_keep" in signature(self._model.forward).parameters
         self._materialize_buffers()
         self._layers_name, self._layers = _layers_of(self._model)
         self.targets = self._targets()
@@ -98,25 +104,27 @@ class StreamedModel:
         while True:
             calls: list[LayerCall] = []
             with self._stand_ins(calls) as given, _ended_by_recording():
-                self._model(input_ids=tokens, use_cache=False)
+                self._model(input_ids=tokens.to(self._device), use_cache=False)
             if self._in_tuples or given[-1].shape == given[0].shape:
-                return given[0], calls
+                return given[0].cpu(), calls
             # Whoever takes the first of a tensor for the first of a tuple gives its next layer less of it.
             self._in_tuples = True
 
     @torch.inference_mode()
     def run_layer(self, layer: int, hidden: torch.Tensor, call: LayerCall) -> torch.Tensor:
         """The layer's output for `hidden` [chunks, context, width]."""
-        found = self._layers[layer](hidden, *call.args, **call.kwargs)
+        found = self._layers[layer](hidden.to(self._device), *call.args, **call.kwargs)
         output: torch.Tensor = found[0] if isinstance(found, tuple) else found
-        return output
+        return output.cpu()
 
     @torch.inference_mode()
-    def logits(self, tokens: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """[chunks, context, vocabulary] of the last layer's output, by the model's own head."""
-        with self._stand_ins([], output=hidden):
-            found: torch.Tensor = self._model(input_ids=tokens, use_cache=False).logits
-        return found
+    def logits(self, tokens: torch.Tensor, hidden: torch.Tensor, keep: int) -> torch.Tensor:
+        """Of the last `keep` positions, [chunks, keep, vocabulary], from the last layer's output for all, by the
+        model's own head; on the device."""
+        only = {"logits_to_keep": keep} if self._keeps_logits else {}
+        with self._stand_ins([], output=hidden.to(self._device)), Products():
+            found: torch.Tensor = self._model(input_ids=tokens.to(self._device), use_cache=False, **only).logits
+        return found[:, -keep:]
 
     @contextmanager
     def layer(self, number: int) -> Iterator[None]:
@@ -148,8 +156,10 @@ class StreamedModel:
         state = {}
         for name in names:
             as_name, tensor = stored_as(name, self._read(self._weights[name]))
-            state[as_name] = tensor.to(self._dtype)
-        loading = LoadStateDictConfig(dtype=self._dtype, weight_mapping=self._conversions(), device_map={"": "cpu"})
+            state[as_name] = tensor.to(self._device, self._dtype)
+        loading = LoadStateDictConfig(
+            dtype=self._dtype, weight_mapping=self._conversions(), device_map={"": str(self._device)}
+        )
         info, _ = convert_and_load_state_dict_in_model(self._model, state, loading)
         if info.error_msgs or info.mismatched_keys or info.conversion_errors:
             raise InputError(
@@ -206,7 +216,7 @@ class StreamedModel:
             if not any(buffer.is_meta for buffer in module.buffers(recurse=False)):
                 continue
             for key, buffer in module.named_buffers(recurse=False):
-                setattr(module, key, torch.empty_like(buffer, device="cpu"))
+                setattr(module, key, torch.empty_like(buffer, device=self._device))
             self._model._init_weights(module)
 
     @contextmanager

@@ -14,6 +14,7 @@ import torch
 from ggufactory.calibrate.activations import ActivationWatch, Sums
 from ggufactory.calibrate.hidden_states import HiddenStates
 from ggufactory.calibrate.latent_attention import LatentAttention
+from ggufactory.calibrate.likelihood import negative_log_likelihood
 from ggufactory.calibrate.streamed_model import LayerCall, StreamedModel
 from ggufactory.errors import InputError
 
@@ -134,9 +135,6 @@ def _add_latent(collected: Collected, layer: int, taken: tuple[Sums, Sums]) -> N
 
 
 def _score(model: StreamedModel, tokens: torch.Tensor, hidden: torch.Tensor, collected: Collected) -> None:
-    """Over the second half of each chunk's positions, as llama-imatrix does."""
-    half = tokens.shape[1] // 2
-    logits = model.logits(tokens, hidden)[:, half:-1].double()
-    likelihood = torch.log_softmax(logits, dim=-1).gather(-1, tokens[:, half + 1 :, None])
-    collected.negative_log_likelihood -= float(likelihood.sum())
-    collected.predicted += likelihood.numel()
+    found, predicted = negative_log_likelihood(model, tokens, hidden)
+    collected.negative_log_likelihood += found
+    collected.predicted += predicted
