@@ -17,7 +17,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli_job", "cli_imatrix", "cli_calibrate"}),
     frozenset({"job_file"}),
     frozenset({"observe", "cli_help"}),
-    frozenset({"job", "inspection", "calibration_job"}),
+    frozenset({"job", "inspection", "calibration_job", "calibration_run"}),
     frozenset({"cluster", "assemble", "publish", "spec"}),
     frozenset({"plan"}),
     frozenset({"calibrate"}),

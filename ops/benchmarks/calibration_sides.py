@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ggufactory.calibrate.share_state import ShareState
 from ggufactory.calibrate.streamed_model import StreamedModel
-from ggufactory.calibrate.streamed_pass import Collected, run
+from ggufactory.calibrate.streamed_pass import run
 from ggufactory.checkpoint import open_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
@@ -51,12 +53,12 @@ def _model(source: str, dtype: str) -> StreamedModel:
 
 
 def calibration_pass(source: str, dtype: str, chunks: Tokens, threads: int) -> Pass:
-    """Embeddings, every layer read and run with its statistics, head: what `ggufactory calibrate` does."""
+    """Embeddings, every layer read and run with its statistics, head, and the state for resuming: what `ggufactory
+    calibrate` does."""
     torch.set_num_threads(threads)
     model = _model(source, dtype)
-    found = Collected()
-    with _timed() as spent:
-        found = run(model, chunks, HIDDEN_BYTES)
+    with TemporaryDirectory() as folder, _timed() as spent:
+        found = run(model, chunks, hidden_bytes=HIDDEN_BYTES, state=ShareState(folder, "state"), threads=threads)
     return Pass(spent[0], found.perplexity, {name: taken.sums.ravel() for name, taken in found.parameters.items()})
 
 

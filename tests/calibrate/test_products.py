@@ -56,8 +56,8 @@ def test_the_likelihood_is_that_of_all_logits(monkeypatch: pytest.MonkeyPatch, t
     assert model._keeps_logits
     model._keeps_logits = keeps
     tokens = torch.randint(0, 2048, (5, 9), generator=torch.Generator().manual_seed(1))
-    with model.outside_layers():
-        hidden = _random(5, 9, model.config.hidden_size)
+    hidden = _random(5, 9, model.width)
+    with model.head():
         found, predicted = negative_log_likelihood(model, tokens, hidden)
         logits = model.logits(tokens, hidden, keep=9).double()
     wanted = -logits.log_softmax(-1)[:, 4:-1].gather(-1, tokens[:, 5:, None]).sum()
