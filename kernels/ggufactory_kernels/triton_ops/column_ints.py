@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -79,28 +77,30 @@ def decode_column_ints(
 
 
 @triton.jit
-def _shift(output: Any, BITS: tl.constexpr, IS_INTERLEAVED: tl.constexpr) -> Any:
+def _shift(output: tl.tensor, BITS: tl.constexpr, ALONG_INPUTS: tl.constexpr) -> tl.tensor:
     """How far up in its word the number of `output` lies."""
-    place = output % (32 // BITS)
-    if IS_INTERLEAVED:
-        place = (place >> 1) + (place & 1) * 4
+    number = output % (32 // BITS)
+    if ALONG_INPUTS:
+        place = number
+    else:
+        place = (number >> 1) + (number & 1) * 4
     return (place * BITS).to(tl.int32)
 
 
 @triton.jit
 def _decode(
-    weights: Any,
-    zeros: Any,
-    scales: Any,
-    groups: Any,
-    order: Any,
-    out: Any,
-    rows: Any,
-    inputs: Any,
-    weight_columns: Any,
-    zero_columns: Any,
-    outputs: Any,
-    zero_offset: Any,
+    weights: tl.tensor,
+    zeros: tl.tensor,
+    scales: tl.tensor,
+    groups: tl.tensor,
+    order: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
+    inputs: tl.tensor,
+    weight_columns: tl.tensor,
+    zero_columns: tl.tensor,
+    outputs: tl.tensor,
+    zero_offset: tl.tensor,
     BITS: tl.constexpr,
     ALONG_INPUTS: tl.constexpr,
     IS_ORDERED: tl.constexpr,
@@ -112,7 +112,7 @@ def _decode(
     mask = (item < inputs)[:, None] & (row < rows)[None, :]
     output = source_row(order, row, row < rows, IS_ORDERED)
     group = tl.load(groups + item, mask=item < inputs, other=0)
-    shift = _shift(output, BITS, not ALONG_INPUTS)
+    shift = _shift(output, BITS, ALONG_INPUTS)
     in_words = output // (32 // BITS)
     # Loaded as it is stored, [inputs, outputs]; the store transposes.
     if ALONG_INPUTS:

@@ -6,8 +6,6 @@ in double, so that long sums cannot drift; what is summed with what depends on s
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -72,13 +70,13 @@ def column_squares_by_id(rows: torch.Tensor, ids: torch.Tensor, segments: int) -
 
 @triton.jit
 def _column_squares(
-    rows: Any,
-    order: Any,
-    offsets: Any,
-    found: Any,
-    columns: Any,
-    stride: Any,
-    part_rows: Any,
+    rows: tl.tensor,
+    order: tl.tensor,
+    offsets: tl.tensor,
+    found: tl.tensor,
+    columns: tl.tensor,
+    stride: tl.tensor,
+    part_rows: tl.tensor,
     IS_BFLOAT16: tl.constexpr,
     IS_ORDERED: tl.constexpr,
     TILE_ROWS: tl.constexpr,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -33,7 +31,7 @@ def stored(out: torch.Tensor) -> torch.Tensor:
 
 
 @triton.jit
-def source_row(order: Any, row: Any, is_row: Any, IS_ORDERED: tl.constexpr) -> Any:
+def source_row(order: tl.tensor, row: tl.tensor, is_row: tl.tensor, IS_ORDERED: tl.constexpr) -> tl.tensor:
     """Which stored row becomes row `row`: int64."""
     if IS_ORDERED:
         found = tl.load(order + row, mask=is_row, other=0)
@@ -43,7 +41,7 @@ def source_row(order: Any, row: Any, is_row: Any, IS_ORDERED: tl.constexpr) -> A
 
 
 @triton.jit
-def store(out: Any, place: Any, numbers: Any, mask: Any, IS_BFLOAT16: tl.constexpr) -> None:
+def store(out: tl.tensor, place: tl.tensor, numbers: tl.tensor, mask: tl.tensor, IS_BFLOAT16: tl.constexpr) -> None:
     if IS_BFLOAT16:
         tl.store(out + place, to_bfloat16(numbers), mask=mask)
     else:

@@ -6,8 +6,6 @@ multiplies a whole NVFP4 tensor is not part of them.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -70,12 +68,12 @@ def _decoded(
 
 @triton.jit
 def _decode(
-    weights: Any,
-    scales: Any,
-    order: Any,
-    out: Any,
-    rows: Any,
-    columns: Any,
+    weights: tl.tensor,
+    scales: tl.tensor,
+    order: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
+    columns: tl.tensor,
     GROUP: tl.constexpr,
     IS_ORDERED: tl.constexpr,
     IS_BFLOAT16: tl.constexpr,

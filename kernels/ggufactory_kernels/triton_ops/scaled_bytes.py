@@ -6,8 +6,6 @@ llama.cpp's conversion/base.py.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -42,12 +40,13 @@ def decode_scaled_bytes(
     if scales.shape != wanted:
         raise ValueError(f"scales: blocks of {list(blocks)} ask for {list(wanted)}, found {list(scales.shape)}")
     out = new_rows(rows, columns, dtype, order, weights.device)
+    as_bytes = weights.view(torch.uint8)
     if out.numel():
         _decode[(triton.cdiv(len(out), _TILE_ROWS), triton.cdiv(columns, _TILE_COLUMNS))](
-            weights.view(torch.uint8),
+            as_bytes,
             # Few beside the weights, and exact.
             scales.float().contiguous(),
-            weights if order is None else order,
+            as_bytes if order is None else order,
             stored(out),
             len(out),
             columns,
@@ -65,15 +64,15 @@ def decode_scaled_bytes(
 
 @triton.jit
 def _decode(
-    weights: Any,
-    scales: Any,
-    order: Any,
-    out: Any,
-    rows: Any,
-    columns: Any,
-    scale_columns: Any,
-    block_rows: Any,
-    block_columns: Any,
+    weights: tl.tensor,
+    scales: tl.tensor,
+    order: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
+    columns: tl.tensor,
+    scale_columns: tl.tensor,
+    block_rows: tl.tensor,
+    block_columns: tl.tensor,
     FORMAT: tl.constexpr,
     IS_ORDERED: tl.constexpr,
     IS_BFLOAT16: tl.constexpr,
