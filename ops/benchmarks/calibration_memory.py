@@ -32,8 +32,8 @@ from ggufactory.checkpoint import open_checkpoint
 from synthetic import DATA, write_llama_checkpoint
 
 SHAPE = {"layers": 18, "hidden": 2048, "intermediate": 8192, "heads": 16, "kv_heads": 4, "vocab": 16384, "shards": 4}
-CONTEXT, CHUNKS = 512, 8
-HIDDEN_MEMORY = 8 << 20
+CONTEXT = 512
+HIDDEN_MEMORY = 1 << 20
 TEXT = DATA / "tinylm" / "calibration.txt"
 EPSILON = 1e-5
 MIB = 1 << 20
@@ -47,9 +47,9 @@ sys.exit(code)
 """
 
 
-def run(source: Path, to: Path, limit: int) -> tuple[dict[str, int], float]:
+def run(source: Path, to: Path, limit: int, chunks: int) -> tuple[dict[str, int], float]:
     """Peak and present memory of the process in bytes, and its seconds."""
-    arguments = ["calibrate", source, "--text", TEXT, "--to", to, "--context", CONTEXT, "--chunks", CHUNKS]
+    arguments = ["calibrate", source, "--text", TEXT, "--to", to, "--context", CONTEXT, "--chunks", chunks]
     begun = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", _CHILD, *map(str, arguments), "--hidden-memory", str(HIDDEN_MEMORY)],
@@ -61,15 +61,15 @@ def run(source: Path, to: Path, limit: int) -> tuple[dict[str, int], float]:
     return dict(json.loads(done.stdout.splitlines()[-1])), time.perf_counter() - begun
 
 
-def check(source: Path, found: ImatrixFile) -> None:
+def check(source: Path, found: ImatrixFile, chunks: int) -> None:
     """ValueError unless all entries have all tokens, and the first layer's are those of the normed embeddings."""
     if len(found.entries) != 7 * SHAPE["layers"]:
         raise ValueError(f"{len(found.entries)} entries")
     for name, entry in found.entries.items():
-        if entry.counts.tolist() != [CONTEXT * CHUNKS] or not np.isfinite(entry.sums).all():
+        if entry.counts.tolist() != [CONTEXT * chunks] or not np.isfinite(entry.sums).all():
             raise ValueError(f"{name}: counts {entry.counts}")
     checkpoint = open_checkpoint(str(source))
-    tokens = read_corpus([str(TEXT)], tokenizer_of(describe(checkpoint).metadata), context=CONTEXT, limit=CHUNKS).chunks
+    tokens = read_corpus([str(TEXT)], tokenizer_of(describe(checkpoint).metadata), context=CONTEXT, limit=chunks).chunks
 
     def tensor(name: str) -> np.ndarray:
         stored = checkpoint.tensors[name]
@@ -87,7 +87,8 @@ def check(source: Path, found: ImatrixFile) -> None:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--limit", type=int, default=1400, metavar="MIB", help="of the process's data")
+    options.add_argument("--limit", type=int, default=1500, metavar="MIB", help="of the process's data")
+    options.add_argument("--chunks", type=int, default=4, metavar="N", help=f"of {CONTEXT} tokens; four at a time")
     options.add_argument("--output", type=Path, default=Path(__file__).parent, metavar="FOLDER", help="for the record")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -97,19 +98,19 @@ def main() -> None:
         limit = asked.limit * MIB
         if limit >= weights:
             raise SystemExit(f"a limit of {limit:,} bytes is no limit for a model of {weights:,}")
-        used, seconds = run(source, to, limit)
-        check(source, read_imatrix_file(str(to)).content)
+        used, seconds = run(source, to, limit, asked.chunks)
+        check(source, read_imatrix_file(str(to)).content, asked.chunks)
         if used["VmHWM"] >= weights:
             raise SystemExit(f"{used['VmHWM']:,} bytes were resident, and the model has {weights:,}")
     attention = 2 * SHAPE["hidden"] ** 2 * (SHAPE["heads"] + SHAPE["kv_heads"]) // SHAPE["heads"]
     layer = 4 * (attention + 3 * SHAPE["hidden"] * SHAPE["intermediate"])
-    hidden = CONTEXT * CHUNKS * SHAPE["hidden"] * 4
+    hidden = CONTEXT * asked.chunks * SHAPE["hidden"] * 4
     record = Record("calibration-memory", "Memory of a calibration, below the size of its model")
     record.table(
         ("what", "measured"),
         [
             ("checkpoint", f"{weights / 1e9:.2f} GB BF16, {SHAPE['layers']} layers, synthetic"),
-            ("text", f"{CHUNKS} chunks of {CONTEXT} tokens"),
+            ("text", f"{asked.chunks} chunks of {CONTEXT} tokens"),
             ("limit on the process's data (RLIMIT_DATA)", f"{limit / 1e6:,.0f} MB"),
             ("peak of resident memory, libraries included", f"{used['VmHWM'] / 1e6:,.0f} MB"),
             ("a layer's weights in float32", f"{layer / 1e6:,.0f} MB"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from ggufactory.calibrate import streamed_pass
 from ggufactory.calibrate.collected import Collected
 from ggufactory.calibrate.device import device_of
 from ggufactory.calibrate.distribution import Distribution, Workload, distribute
+from ggufactory.calibrate.heap import told_when_exhausted
 from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.calibrate.streamed_pass import Tokens, group_size
 from ggufactory.calibrate.unfinished import Unfinished
@@ -49,11 +51,20 @@ class CalibrationRun:
     def collect(self, first: int, end: int) -> Collected:
         """Of the chunks from `first` to before `end`. What is collected of others may be added to it.
 
-        InputError where activations are not finite; IncompleteError when a worker failed for good; what stores and
-        clusters raise.
+        InputError where activations are not finite; IncompleteError when a worker failed for good; UnavailableError
+        when there is not enough memory; what stores and clusters raise.
         """
         if self._on_workers:
             return self._on_cluster(first, end)
+        with told_when_exhausted():
+            return self._here(first, end)
+
+    def end(self) -> None:
+        """The result is written: the state is not needed any more."""
+        self._state.end()
+
+    def _here(self, first: int, end: int) -> Collected:
+        """By this process."""
         distribution = self._distribution(first, end, workers=1)
         model, groups = self.model, -(-(end - first) // group_size(self._chunks.shape[1]))
         collected, before = Collected(), 0
@@ -81,15 +92,13 @@ class CalibrationRun:
                 self._watcher.share_done(number + 1, len(distribution.shares))
         return collected
 
-    def end(self) -> None:
-        """The result is written: the state is not needed any more."""
-        self._state.end()
-
     def _distribution(self, first: int, end: int, workers: int) -> Distribution:
         """As it was begun, else as it is best; and say so."""
         found = self._state.distribution(first, end)
         if found is not None:
             self._watcher.planned("an unfinished calibration was found, and is resumed")
+            if len(found.shares) == 1 and workers > 1:
+                found = replace(found, way="layers")  # what is not cut can be taken on in both ways
         else:
             size = group_size(self._chunks.shape[1])
             load = Workload(

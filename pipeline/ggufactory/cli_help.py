@@ -85,7 +85,11 @@ Make an importance matrix: run the model over calibration text, a layer at a tim
 every tensor as llama-imatrix does. Only one layer's weights are in memory, whatever the model's size. The tokens
 are llama.cpp's, and so are the chunks: each is evaluated alone, and what is left of a text is dropped.
 
+Kill it at any moment and start the same command again: it goes on after the last finished layer. Several workers
+divide the chunks (each reads all layers) or the layers (each reads its own); the file is the same in every way.
+
   ggufactory calibrate ./model --text calibration.txt --to imatrix.gguf
+  ggufactory calibrate s3://models/large --text calibration.txt --to s3://gguf/large/imatrix.gguf --ray-address auto
   ggufactory quantize ./model --to ./out --ladder IQ2_XS --imatrix imatrix.gguf
 """
 

@@ -37,21 +37,6 @@ def test_hidden_states_that_do_not_fit_make_the_same_file(tmp_path: Path, tinylm
     assert _made(tinylm, text, tmp_path / "a.gguf") == _made(tinylm, text, tmp_path / "b.gguf", hidden_bytes=0)
 
 
-@pytest.mark.cluster
-def test_the_file_is_the_same_whatever_the_workers(tmp_path: Path, tinylm: str, text: str) -> None:
-    """With groups of 32 chunks of 64 tokens: three shares of one group, or two of one and two."""
-    spec = {"texts": (text,), "context": 64, "chunks": 96}
-    files = []
-    for workers in (2, 3):
-        to = tmp_path / f"{workers}.gguf"
-        calibrate(
-            CalibrationSpec(source=tinylm, to=str(to), workers=workers, **spec),  # type: ignore[arg-type]
-            CalibrationLog(),
-        )
-        files.append(to.read_bytes())
-    assert files[0] == files[1]
-
-
 def test_one_layer_at_a_time_has_weights(tmp_path: Path, tinylm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
     original = streamed_pass.through_layer

@@ -20,7 +20,7 @@ from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.calibrate.unfinished import STATE_FOLDER
 from ggufactory.calibration_job import CalibrationSpec, calibrate
 from ggufactory.checkpoint import open_checkpoint
-from ggufactory.errors import InputError
+from ggufactory.errors import InputError, UnavailableError
 from ggufactory.storage import open_store
 from weed import Weed
 
@@ -172,6 +172,20 @@ def test_threads_do_not_show(
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     to = tmp_path / "a.gguf"
     calibrate(_spec(tinylm, str(to), hidden_bytes=1 << 20), _Watcher())
+    assert to.read_bytes() == whole
+
+
+def test_memory_that_cannot_be_had(tinylm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bytes) -> None:
+    to = tmp_path / "a.gguf"
+
+    def too_large(*_: object) -> None:
+        torch.empty(1 << 60, dtype=torch.uint8)
+
+    with monkeypatch.context() as large:
+        large.setattr(streamed_pass, "through_head", too_large)
+        with pytest.raises(UnavailableError, match=r"not enough memory.*--hidden-memory"):
+            calibrate(_spec(tinylm, str(to)), _Watcher())
+    calibrate(_spec(tinylm, str(to)), _Watcher())
     assert to.read_bytes() == whole
 
 

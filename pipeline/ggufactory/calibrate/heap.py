@@ -1,4 +1,4 @@
-"""What the C library keeps of freed memory, given back to the system.
+"""Memory as the C library and PyTorch hand it out: given back when it is free, and told when there is none.
 
 glibc keeps freed blocks below 32 MiB for later, and with every layer in other places: over the layers of a model the
 process would come to hold many times what it needs.
@@ -7,14 +7,33 @@ process would come to hold many times what it needs.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
+
+from ggufactory.errors import UnavailableError
+
+FIX_MEMORY = "Keep fewer hidden states in memory (--hidden-memory), or compute in bfloat16 (--compute-dtype)"
 
 
 def release_freed_memory() -> None:
     """Does nothing where the C library is not glibc."""
     if (trim := _malloc_trim()) is not None:
         trim(0)
+
+
+@contextmanager
+def told_when_exhausted() -> Iterator[None]:
+    """UnavailableError where memory cannot be had; PyTorch has no class of its own for it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
+            raise
+        raise UnavailableError(
+            "there is not enough memory for a layer and its groups of chunks", fix=FIX_MEMORY
+        ) from error
 
 
 @cache

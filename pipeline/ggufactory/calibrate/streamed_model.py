@@ -95,7 +95,8 @@ class StreamedModel:
     @property
     def largest_parameter_bytes(self) -> int:
         """What a parameter may take a second time while transformers converts it."""
-        return max(parameter.nbytes for parameter in self._model.parameters())
+        found: int = max(parameter.nbytes for parameter in self._model.parameters())
+        return found
 
     @property
     def sums_bytes(self) -> int:

@@ -12,12 +12,13 @@ import ray
 from ray.exceptions import RayError
 
 from ggufactory.calibrate.collected import Collected
+from ggufactory.calibrate.heap import FIX_MEMORY
 from ggufactory.calibrate.share_state import ShareState
 from ggufactory.cluster.session import Session
+from ggufactory.cluster.steps import Steps
 from ggufactory.cluster.submit import Call, options, run_all
 from ggufactory.errors import GgufactoryError, IncompleteError
 
-FIX_MEMORY = "Keep fewer hidden states in memory (--hidden-memory), or compute in bfloat16 (--compute-dtype)"
 _PROGRESS_SECONDS = 1.0
 
 
@@ -57,7 +58,7 @@ def collect_shares(session: Session, works: Sequence[Work], hidden_bytes: int, w
     """
     memory = max(work.memory for work in works)
     task = ray.remote(_collect_share).options(**options("calibrate", memory=memory))
-    steps = ray.remote(_Steps).options(num_cpus=0).remote(len(works))
+    steps = ray.remote(Steps).options(num_cpus=0).remote(len(works))
     done: dict[int, Collected] = {}
 
     def calls() -> Iterator[tuple[str, Call]]:
@@ -81,21 +82,6 @@ def collect_shares(session: Session, works: Sequence[Work], hidden_bytes: int, w
     for share in done.values():
         collected.add(share)
     return collected
-
-
-class _Steps:
-    """An actor that counts what the shares have done."""
-
-    def __init__(self, shares: int) -> None:
-        self._done = [0] * shares
-        self._total = [0] * shares
-
-    def note(self, share: int, done: int, total: int) -> None:
-        self._done[share], self._total[share] = done, total
-
-    def all(self) -> tuple[int, int]:
-        """Steps done, and in all once every share has begun (0 before)."""
-        return sum(self._done), sum(self._total) if all(self._total) else 0
 
 
 class _Progress:

@@ -20,7 +20,8 @@ from ray.exceptions import RayError
 
 from ggufactory import interrupts
 from ggufactory.calibrate.collected import Collected
-from ggufactory.cluster.calibration import FIX_MEMORY, Watcher, Work
+from ggufactory.calibrate.heap import FIX_MEMORY
+from ggufactory.cluster.calibration import Watcher, Work
 from ggufactory.cluster.session import Session
 from ggufactory.cluster.submit import Watchdog, as_ours, check_fits
 from ggufactory.errors import IncompleteError, InputError, TransientStoreError
@@ -28,6 +29,8 @@ from ggufactory.errors import IncompleteError, InputError, TransientStoreError
 _RESTARTS = 4
 """Of an actor that dies, and of a call that the store failed."""
 _POLL_SECONDS = 1.0
+_START_SECONDS = 30.0
+"""Between the first worker's start and the last one's."""
 _RETRIED = [TransientStoreError, ConnectionError]
 Bytes = npt.NDArray[np.uint8]
 
@@ -41,12 +44,13 @@ def collect_layers(session: Session, work: Work, workers: int, watcher: Watcher)
     node can ever take a worker; StoppedError within a second of a signal.
     """
     check_fits(session, work.memory, FIX_MEMORY)
+    watchdog = Watchdog(session, work.memory, watcher, FIX_MEMORY)
     actor = ray.remote(_Stage).options(
-        name=None, num_cpus=1, memory=work.memory, max_restarts=_RESTARTS, max_task_retries=_RESTARTS
+        num_cpus=1, memory=work.memory, max_restarts=_RESTARTS, max_task_retries=_RESTARTS
     )
     stages = [actor.remote(work) for _ in range(min(workers, work.layers))]
     try:
-        return _Pipeline(work, stages, Watchdog(session, work.memory, watcher, FIX_MEMORY), watcher).run()
+        return _Pipeline(work, _placed(stages, watchdog, watcher), watchdog, watcher).run()
     except RayError as error:
         failure = as_ours(error)
         if isinstance(failure, InputError):
@@ -57,6 +61,22 @@ def collect_layers(session: Session, work: Work, workers: int, watcher: Watcher)
     finally:
         for stage in stages:
             ray.kill(stage)
+
+
+def _placed(stages: list[Any], watchdog: Watchdog, watcher: Watcher) -> list[Any]:
+    """Those that found a node: one that waits for room would keep all others waiting."""
+    starting = [stage.started.remote() for stage in stages]
+    ready: list[Any] = []
+    while not ready:
+        interrupts.check()
+        ready, _ = ray.wait(starting, timeout=_POLL_SECONDS)
+        watcher.tick()
+        watchdog.look(bool(ready))
+    ready, _ = ray.wait(starting, num_returns=len(starting), timeout=_START_SECONDS)
+    ray.get(ready)
+    if len(ready) < len(stages):
+        watcher.warn(f"{len(ready)} of {len(stages)} workers found room on the cluster; they do the work of all")
+    return [stage for stage, begun in zip(stages, starting, strict=True) if begun in ready]
 
 
 class _Pipeline:
@@ -146,6 +166,8 @@ class _Stage:
         self._loaded: object = None
         self._weights = ExitStack()
         self._reported = 0
+
+    def started(self) -> None: ...
 
     @ray.method(retry_exceptions=_RETRIED)  # type: ignore[untyped-decorator]
     def embed(self, tokens: npt.NDArray[np.int64]) -> Bytes:
