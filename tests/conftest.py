@@ -14,6 +14,9 @@ from weed import Weed
 
 # The tests' Ray is theirs alone: no token is written to the home directory, nothing is reported.
 os.environ.update({"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"})
+if not Path("/dev/nvidiactl").exists():
+    # Before anything imports Triton: without a GPU its kernels are interpreted.
+    os.environ["TRITON_INTERPRET"] = "1"
 
 DATA = Path(__file__).parent / "data"
 

@@ -11,14 +11,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 
-def machine() -> list[tuple[str, str]]:
-    """The facts that a reader needs to judge the figures: no names of hosts, no paths."""
+def machine(*also: str) -> list[tuple[str, str]]:
+    """The facts that a reader needs to judge the figures: no names of hosts, no paths. `also`: further packages
+    whose releases matter."""
     processor = next(
         (line.split(":", 1)[1].strip() for line in _read("/proc/cpuinfo") if line.startswith("model name")),
         platform.machine(),
     )
     memory = next((line.split()[1] for line in _read("/proc/meminfo") if line.startswith("MemTotal")), "0")
-    packages = ("numpy", "ray", "boto3", "xllamacpp")
+    packages = ("numpy", "ray", "boto3", "xllamacpp", *also)
     return [
         ("processor", f"{processor}, {len(_processors())} logical"),
         ("memory", f"{int(memory) / 1e6:.0f} GB"),
@@ -43,12 +44,16 @@ class Record:
         lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
         self._parts.append("\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]))
 
+    @property
+    def content(self) -> str:
+        return "\n\n".join(self._parts) + "\n"
+
     def write(self, folder: Path, facts: Sequence[tuple[str, str]]) -> None:
         """Write it, replacing one of the same day, and say where."""
         self.table(("machine", ""), facts)
         path = folder / f"{datetime.now(UTC):%Y-%m-%d}-{self._name}.md"
-        path.write_text("\n\n".join(self._parts) + "\n")
-        print(path.read_text())
+        path.write_text(self.content)
+        print(self.content)
         print(f"written to {path}")
 
 

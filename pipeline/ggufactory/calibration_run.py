@@ -13,6 +13,7 @@ import torch
 from ggufactory import __version__
 from ggufactory.calibrate import streamed_pass
 from ggufactory.calibrate.collected import Collected
+from ggufactory.calibrate.device import device_of
 from ggufactory.calibrate.distribution import Distribution, Workload, distribute
 from ggufactory.calibrate.heap import told_when_exhausted
 from ggufactory.calibrate.streamed_model import StreamedModel
@@ -42,7 +43,9 @@ class CalibrationRun:
         self._checkpoint = checkpoint
         self._chunks = chunks
         self._watcher = watcher
-        self.model = StreamedModel(checkpoint, getattr(torch, spec.compute_dtype))
+        self._on_workers = spec.workers > 1 or bool(spec.ray_address)
+        device = device_of("cpu" if self._on_workers else spec.device)
+        self.model = StreamedModel(checkpoint, getattr(torch, spec.compute_dtype), device)
         self._state = Unfinished(spec.to, _identity(spec, checkpoint, chunks))
         self._state.begin(restart=spec.restart, replaces=spec.replaces)
 
@@ -52,7 +55,7 @@ class CalibrationRun:
         InputError where activations are not finite; IncompleteError when a worker failed for good; UnavailableError
         when there is not enough memory; what stores and clusters raise.
         """
-        if self._spec.workers > 1 or self._spec.ray_address:
+        if self._on_workers:
             return self._on_cluster(first, end)
         with told_when_exhausted():
             return self._here(first, end)
@@ -78,7 +81,8 @@ class CalibrationRun:
                 self._chunks[begin:stop],
                 hidden_bytes=self._spec.hidden_bytes,
                 state=self._state.share(begin, stop),
-                threads=torch.get_num_threads(),
+                # A group fills a GPU, and its memory.
+                threads=torch.get_num_threads() if model.device.type == "cpu" else 1,
                 first_chunk=begin,
                 on_step=on_step,
                 on_layer=lambda layer: self._watcher.layer_done(layer, model.layer_count),

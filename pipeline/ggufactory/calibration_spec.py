@@ -12,6 +12,7 @@ from ggufactory.calibrate.text.default_text import DEFAULT
 from ggufactory.errors import InputError
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
+DEVICES = ("auto", "cpu", "cuda")
 DEFAULT_CONTEXT = 512
 """Tokens of a chunk; llama-imatrix's own."""
 DEFAULT_HIDDEN_BYTES = 2 << 30
@@ -31,6 +32,8 @@ class CalibrationSpec:
     coverage: Coverage = AS_LLAMA_CPP
     """What is done about experts that few tokens reach."""
     compute_dtype: str = "float32"
+    device: str = "auto"
+    """Where layers compute. "auto": a GPU if there is one. The workers of a cluster compute on CPUs."""
     hidden_bytes: int = DEFAULT_HIDDEN_BYTES
     """Hidden states kept in memory; more are kept in a temporary file."""
     pre_tokenizer: str | None = None
@@ -48,6 +51,13 @@ class CalibrationSpec:
     def __post_init__(self) -> None:
         if self.compute_dtype not in COMPUTE_DTYPES:
             raise InputError(f"compute dtype: wanted one of {', '.join(COMPUTE_DTYPES)}, found {self.compute_dtype!r}")
+        if self.device not in DEVICES:
+            raise InputError(f"device: wanted one of {', '.join(DEVICES)}, found {self.device!r}")
+        if self.device == "cuda" and (self.workers > 1 or self.ray_address):
+            raise InputError(
+                "device cuda: the workers of a cluster compute on CPUs",
+                fix="Calibrate in one process, without --workers and --ray-address",
+            )
         if self.split is not None and self.split not in WAYS:
             raise InputError(f"split: wanted one of {', '.join(WAYS)}, found {self.split!r}")
         if self.workers < 1:

@@ -13,6 +13,7 @@ from ggufactory.calibration_spec import (
     COMPUTE_DTYPES,
     DEFAULT_CONTEXT,
     DEFAULT_HIDDEN_BYTES,
+    DEVICES,
     CalibrationSpec,
 )
 from ggufactory.cli_coverage import add_coverage_flags, coverage_of
@@ -43,6 +44,7 @@ def add_calibrate_command(commands: argparse._SubParsersAction[argparse.Argument
     add("--context", type=int, metavar="N", default=DEFAULT_CONTEXT, help="tokens of a chunk (default: %(default)s)")
     add("--chunks", type=int, metavar="N", help="at most so many chunks (default: all)")
     add("--compute-dtype", choices=COMPUTE_DTYPES, default="float32", help="what to compute in (default: %(default)s)")
+    add("--device", choices=DEVICES, default="auto", help="where to compute (default: a GPU if there is one)")
     add("--hidden-memory", metavar="SIZE", help="of hidden states; more go to a temporary file (default: 2G)")
     add("--workers", type=int, metavar="N", default=1, help="divide the work among N, on an embedded Ray (default: 1)")
     add("--ray-address", metavar="ADDR", help="join this Ray cluster, with a worker for each CPU")
@@ -62,6 +64,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         chunks=options.chunks,
         coverage=coverage_of(options, AS_LLAMA_CPP),
         compute_dtype=options.compute_dtype,
+        device=options.device,
         hidden_bytes=parse_size(options.hidden_memory) if options.hidden_memory else DEFAULT_HIDDEN_BYTES,
         pre_tokenizer=options.pre_tokenizer,
         workers=options.workers,

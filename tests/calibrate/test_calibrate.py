@@ -68,6 +68,29 @@ def test_bfloat16_stays_near(tmp_path: Path, tinylm: str, text: str) -> None:
         assert np.median(np.abs(half[name] - wanted) / wanted) < 0.02, name
 
 
+def test_a_gpu_that_is_not_there(tmp_path: Path, tinylm: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"device cuda: PyTorch"):
+        _made(tinylm, text, tmp_path / "a.gguf", device="cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_gpu_finds_the_same(tmp_path: Path, tinylm: str, text: str, dtype: str) -> None:
+    def sums(device: str) -> dict[str, np.ndarray]:
+        to = str(tmp_path / "x.gguf")
+        spec = CalibrationSpec(
+            source=tinylm, texts=(text,), to=to, context=64, chunks=CHUNKS, compute_dtype=dtype, device=device
+        )
+        return {name: entry.sums for name, entry in calibrate(spec, CalibrationLog()).imatrix.entries.items()}
+
+    on_cpu, on_gpu = sums("cpu"), sums("cuda")
+    for name, wanted in on_cpu.items():
+        deviations = np.abs(on_gpu[name] - wanted) / wanted
+        assert deviations.max() < (1e-4 if dtype == "float32" else 0.02), name
+
+
 def test_the_command(tmp_path: Path, tinylm: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     to = str(tmp_path / "found.dat")
     arguments = ["calibrate", tinylm, "--text", text, "--to", to, "--context", "64", "--chunks", "4"]
@@ -84,6 +107,8 @@ def test_the_command(tmp_path: Path, tinylm: str, text: str, capsys: pytest.Capt
         ({"to": "found.txt"}, "ends in .gguf or .dat"),
         ({"context": 1}, "wanted 2 tokens or more"),
         ({"compute_dtype": "float8"}, "compute dtype"),
+        ({"device": "tpu"}, "device: wanted one of auto, cpu, cuda"),
+        ({"device": "cuda", "workers": 2}, "the workers of a cluster compute on CPUs"),
         ({"texts": ("none.txt",)}, "none.txt"),
         ({"context": 1 << 20}, "two contexts"),
         ({"source": "{tinylm}/x.gguf"}, "x.gguf"),

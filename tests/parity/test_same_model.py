@@ -118,6 +118,6 @@ def _streamed(family: str) -> Reference:
             with model.layer(layer):
                 hidden = model.run_layer(layer, hidden, call)
         with model.head():
-            return model.logits(given, hidden)[0].numpy()
+            return model.logits(given, hidden, keep=len(tokens))[0].numpy()
 
     return logits

@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from ggufactory.calibrate.products import OPERANDS, multiply
 
 BLOCK = 64
 """Rows whose squares are summed in single precision; blocks are added in double."""
+_BLOCKS_AT_ONCE = 4
 
 
 @dataclass(slots=True)
@@ -50,10 +52,19 @@ class _Watched:
 
 def sum_of_squares(rows: torch.Tensor) -> torch.Tensor:
     """Float64 [columns] of `rows` [..., columns]: squares in single precision, summed in blocks, which cannot drift."""
-    flat = rows.reshape(-1, rows.shape[-1]).float()
-    whole = len(flat) // BLOCK * BLOCK
-    blocks = flat[:whole].reshape(-1, BLOCK, flat.shape[1]).square().sum(dim=1).sum(dim=0, dtype=torch.float64)
-    return blocks + flat[whole:].square().sum(dim=0).double()
+    flat = rows.reshape(-1, rows.shape[-1])
+    if flat.is_cuda:
+        found: torch.Tensor = _on_gpu().column_squares(flat)[0]
+        return found
+    total = torch.zeros(flat.shape[1], dtype=torch.float64)
+    # A few blocks at a time, whose squares stay in the processor's cache.
+    for some in torch.split(flat, _BLOCKS_AT_ONCE * BLOCK):
+        squares = some.float().square()
+        whole = len(squares) // BLOCK * BLOCK
+        total += squares[:whole].view(-1, BLOCK, flat.shape[1]).sum(dim=1).sum(dim=0, dtype=torch.float64)
+        if whole < len(squares):
+            total += squares[whole:].sum(dim=0)
+    return total
 
 
 class ActivationWatch(TorchFunctionMode):
@@ -76,16 +87,17 @@ class ActivationWatch(TorchFunctionMode):
             )
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if (operands := _OPERANDS.get(func)) is not None:
-            inputs, weights = (args[i] for i in operands)
-            watched = self._watched.get(weights.untyped_storage().data_ptr())
-            if watched is not None:
-                self._collect(watched, inputs, weights)
-                if self._also:
-                    self._also(watched.name, inputs, result)
-            elif self._other_products:
-                self._other_products(inputs, weights)
+        if func not in OPERANDS:
+            return func(*args, **(kwargs or {}))
+        result = multiply(func, args, kwargs or {})
+        inputs, weights = (args[i] for i in OPERANDS[func])
+        watched = self._watched.get(weights.untyped_storage().data_ptr())
+        if watched is not None:
+            self._collect(watched, inputs, weights)
+            if self._also:
+                self._also(watched.name, inputs, result)
+        elif self._other_products:
+            self._other_products(inputs, weights)
         return result
 
     def taken(self) -> dict[str, Sums]:
@@ -97,7 +109,7 @@ class ActivationWatch(TorchFunctionMode):
             columns = len(next(iter(watched.collected.values()))[0])
             sums = Sums(np.zeros((watched.matrices, columns)), np.zeros(watched.matrices, np.int64))
             for matrix, (squares, count) in watched.collected.items():
-                sums.sums[matrix] = squares.numpy()
+                sums.sums[matrix] = squares.cpu().numpy()
                 sums.counts[matrix] = count
             found[watched.name] = sums
             watched.collected = {}
@@ -105,7 +117,9 @@ class ActivationWatch(TorchFunctionMode):
 
     def _collect(self, watched: _Watched, inputs: torch.Tensor, weights: torch.Tensor) -> None:
         first = weights.storage_offset() // watched.matrix_elements
-        if weights.dim() == 3:
+        if weights.dim() == 3 and inputs.is_cuda:
+            self._add_stack(watched, first, inputs)
+        elif weights.dim() == 3:
             # All experts at once: each has its own rows, and rows of zeros are those it was not chosen for.
             for matrix in range(len(weights)):
                 rows = inputs[matrix][inputs[matrix].any(dim=-1)]
@@ -115,22 +129,27 @@ class ActivationWatch(TorchFunctionMode):
 
     def _add(self, watched: _Watched, matrix: int, rows: torch.Tensor) -> None:
         count = rows.numel() // rows.shape[-1]
-        if not count:
-            return
-        squares = sum_of_squares(rows)
+        if count:
+            self._add_squares(watched, matrix, sum_of_squares(rows), count)
+
+    def _add_stack(self, watched: _Watched, first: int, inputs: torch.Tensor) -> None:
+        """All experts in one launch: rows of zeros add nothing."""
+        experts, rows, _ = inputs.shape
+        offsets = torch.arange(experts + 1, device=inputs.device) * rows
+        squares = _on_gpu().column_squares(inputs.flatten(0, 1), offsets)
+        for expert, count in enumerate(inputs.any(dim=-1).sum(dim=-1).tolist()):
+            if count:
+                self._add_squares(watched, first + expert, squares[expert], count)
+
+    def _add_squares(self, watched: _Watched, matrix: int, squares: torch.Tensor, count: int) -> None:
         if matrix in watched.collected:
             before, counted = watched.collected[matrix]
             squares, count = before + squares, counted + count
         watched.collected[matrix] = squares, count
 
 
-_OPERANDS = {
-    functional.linear: (0, 1),
-    torch.matmul: (0, 1),
-    torch.Tensor.matmul: (0, 1),
-    torch.Tensor.__matmul__: (0, 1),
-    torch.bmm: (0, 1),
-    torch.Tensor.bmm: (0, 1),
-    torch.addmm: (1, 2),
-}
-"""Where the inputs and the weights are among the arguments of a product."""
+def _on_gpu() -> Any:
+    """Triton's kernels; imported when the first tensor on a GPU comes, since processors need no Triton."""
+    from ggufactory_kernels import triton_ops
+
+    return triton_ops

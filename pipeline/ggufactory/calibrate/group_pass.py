@@ -7,6 +7,7 @@ import torch
 from ggufactory.calibrate.activations import ActivationWatch
 from ggufactory.calibrate.collected import Collected
 from ggufactory.calibrate.latent_attention import LatentAttention
+from ggufactory.calibrate.likelihood import negative_log_likelihood
 from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.errors import InputError
 
@@ -44,7 +45,5 @@ def through_layer(
 def through_head(model: StreamedModel, tokens: torch.Tensor, hidden: torch.Tensor) -> Collected:
     """How likely the model finds `tokens` [chunks, context], over the second half of each chunk's positions, as
     llama-imatrix does."""
-    half = tokens.shape[1] // 2
-    logits = model.logits(tokens, hidden)[:, half:-1].double()
-    likelihood = torch.log_softmax(logits, dim=-1).gather(-1, tokens[:, half + 1 :, None])
-    return Collected(likelihoods=[-float(likelihood.sum())], predicted=likelihood.numel())
+    found, predicted = negative_log_likelihood(model, tokens, hidden)
+    return Collected(likelihoods=[found], predicted=predicted)

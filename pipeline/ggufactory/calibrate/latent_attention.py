@@ -57,4 +57,4 @@ class LatentAttention:
 def _summed(held: list[tuple[torch.Tensor, int]]) -> Sums:
     squares = sum(squares for squares, _ in held)
     assert isinstance(squares, torch.Tensor)
-    return Sums(squares.numpy()[np.newaxis], np.array([sum(count for _, count in held)], np.int64))
+    return Sums(squares.cpu().numpy()[np.newaxis], np.array([sum(count for _, count in held)], np.int64))

@@ -19,17 +19,23 @@ from ggufactory.errors import InputError
 
 class OutsideLayers:
     """`layers`: the name of the list of layers; `targets`: of each tensor of the checkpoint, the parameter that it
-    becomes; `load`: puts tensors into the model, by their names in the checkpoint.
+    becomes; `load`: puts tensors into the model, by their names in the checkpoint, on `device`.
 
     InputError where the checkpoint lacks one.
     """
 
     def __init__(
-        self, model: Any, layers: str, targets: Mapping[str, str], load: Callable[[Sequence[str]], None]
+        self,
+        model: Any,
+        layers: str,
+        targets: Mapping[str, str],
+        load: Callable[[Sequence[str]], None],
+        device: torch.device,
     ) -> None:
         self._model = model
         self._targets = targets
         self._load = load
+        self._device = device
         self._modules = {
             name: module
             for name, module in model.named_modules()
@@ -54,7 +60,7 @@ class OutsideLayers:
                         self._read(name)
                         read.add(name)
                     elif name not in read | blank:
-                        _replace(module, lambda p: torch.zeros((), dtype=p.dtype).expand(p.shape))
+                        _replace(module, lambda p: torch.zeros((), dtype=p.dtype, device=self._device).expand(p.shape))
                         blank.add(name)
 
             return before_forward

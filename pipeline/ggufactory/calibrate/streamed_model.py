@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from ggufactory.calibrate.heap import release_freed_memory
 from ggufactory.calibrate.outside_layers import OutsideLayers, check_names
+from ggufactory.calibrate.products import Products
 from ggufactory.calibrate.stand_ins import LayerCall, Recorded, StandIns
 from ggufactory.calibrate.text_part import name_in_text_part, text_part
 from ggufactory.calibrate.unusual import settle, stored_as
@@ -39,16 +41,18 @@ from ggufactory.checkpoint.weight_tensor import WeightTensor
 from ggufactory.errors import InputError
 from ggufactory_kernels import TENSOR_TYPES, dequantize
 
+_CPU = torch.device("cpu")
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 class StreamedModel:
-    """The causal model of a checkpoint. `dtype`: what it computes in.
+    """The causal model of a checkpoint. `dtype`: what it computes in; `device`: where a layer has its weights and
+    computes. Hidden states are given and taken on the CPU.
 
     InputError where transformers has no such model, or its layers cannot be told apart.
     """
 
-    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device = _CPU) -> None:
         logging.getLogger("transformers").setLevel(logging.ERROR)
         disable_progress_bar()  # type: ignore[no-untyped-call]
         self._checkpoint = checkpoint
@@ -56,16 +60,18 @@ class StreamedModel:
         self._weights = unpacked(checkpoint, raw)
         self.config = _configuration(raw, self._weights)
         self.dtype = dtype
+        self.device = device
         self.bytes_read = 0
         """Of the checkpoint's tensors, so far."""
         self._calls: dict[tuple[int, int], list[LayerCall]] = {}
         self._model = _on_meta(self.config, dtype).eval().requires_grad_(False)
+        self._keeps_logits = "logits_to_keep" in signature(self._model.forward).parameters
         self._materialize_buffers()
         self._layers_name, self._layers = _layers_of(self._model)
         self._stand_ins = StandIns(self._layers)
         self.targets = self._targets()
         """Of each tensor of the checkpoint: the parameter that it becomes, or becomes part of."""
-        self._outside = OutsideLayers(self._model, self._layers_name, self.targets, self._load)
+        self._outside = OutsideLayers(self._model, self._layers_name, self.targets, self._load, device)
 
     @property
     def layer_count(self) -> int:
@@ -128,14 +134,14 @@ class StreamedModel:
     @torch.inference_mode()
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """The first layer's input for `tokens` [chunks, context]."""
-        return self._forward(tokens).given[0]
+        return self._forward(tokens).given[0].cpu()
 
     @torch.inference_mode()
     def run_layer(self, layer: int, hidden: torch.Tensor, call: LayerCall) -> torch.Tensor:
         """The layer's output for `hidden` [chunks, context, width]."""
-        found = self._layers[layer](hidden, *call.args, **call.kwargs)
+        found = self._layers[layer](hidden.to(self.device), *call.args, **call.kwargs)
         output: torch.Tensor = found[0] if isinstance(found, tuple) else found
-        return output
+        return output.cpu()
 
     @contextmanager
     def head(self) -> Iterator[None]:
@@ -146,19 +152,20 @@ class StreamedModel:
             yield
 
     @torch.inference_mode()
-    def logits(self, tokens: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """[chunks, context, vocabulary] of the last layer's output, by the model's own head. Threads may call it at
-        the same time."""
-        with self._stand_ins.gives(hidden):
-            found: torch.Tensor = self._model(input_ids=tokens, use_cache=False).logits
-        return found
+    def logits(self, tokens: torch.Tensor, hidden: torch.Tensor, keep: int) -> torch.Tensor:
+        """Of the last `keep` positions, [chunks, keep, vocabulary], from the last layer's output for all, by the
+        model's own head; on the device. Threads may call it at the same time."""
+        only = {"logits_to_keep": keep} if self._keeps_logits else {}
+        with self._stand_ins.gives(hidden.to(self.device)), Products():
+            found: torch.Tensor = self._model(input_ids=tokens.to(self.device), use_cache=False, **only).logits
+        return found[:, -keep:]
 
     def _forward(self, tokens: torch.Tensor) -> Recorded:
         """Up to the last layer."""
         while True:
             recorded = Recorded()
             with self._stand_ins.recording(recorded):
-                self._model(input_ids=tokens, use_cache=False)
+                self._model(input_ids=tokens.to(self.device), use_cache=False)
             if self._stand_ins.in_tuples or recorded.given[-1].shape == recorded.given[0].shape:
                 return recorded
             # Whoever takes the first of a tensor for the first of a tuple gives its next layer less of it.
@@ -188,8 +195,10 @@ class StreamedModel:
         state = {}
         for name in names:
             as_name, tensor = stored_as(name_in_text_part(name), self._read(self._weights[name]))
-            state[as_name] = tensor.to(self.dtype)
-        loading = LoadStateDictConfig(dtype=self.dtype, weight_mapping=self._conversions(), device_map={"": "cpu"})
+            state[as_name] = tensor.to(self.device, self.dtype)
+        loading = LoadStateDictConfig(
+            dtype=self.dtype, weight_mapping=self._conversions(), device_map={"": str(self.device)}
+        )
         info, _ = convert_and_load_state_dict_in_model(self._model, state, loading)
         if info.error_msgs or info.mismatched_keys or info.conversion_errors:
             raise InputError(
@@ -236,7 +245,7 @@ class StreamedModel:
             if not any(buffer.is_meta for buffer in module.buffers(recurse=False)):
                 continue
             for key, buffer in module.named_buffers(recurse=False):
-                setattr(module, key, torch.empty_like(buffer, device="cpu"))
+                setattr(module, key, torch.empty_like(buffer, device=self.device))
             self._model._init_weights(module)
 
 
