@@ -9,6 +9,7 @@ from typing import Protocol
 
 import ggufactory_kernels as gk
 from ggufactory.architectures import ConversionOptions, describe, read_metadata
+from ggufactory.architectures.source_card import source_card
 from ggufactory.assemble import uploads
 from ggufactory.calibrate.imatrix import read_importance_matrices
 from ggufactory.checkpoint import Checkpoint, GgufCheckpoint, open_source
@@ -18,7 +19,12 @@ from ggufactory.plan import plan as planning
 from ggufactory.plan.importance import shown
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
+from ggufactory.plan.provenance import Provenance
 from ggufactory.publish import manifest
+from ggufactory.publish.entry import Entry, entries_of, is_current
+from ggufactory.publish.header import read_header
+from ggufactory.publish.release import release
+from ggufactory.publish.signing import Signer
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from ggufactory.storage.checksum import Checksum
@@ -57,7 +63,7 @@ class Result:
     """What a job ended with."""
 
     plan: Plan
-    entries: tuple[manifest.Entry, ...]
+    entries: tuple[Entry, ...]
     """The manifest's entries of the whole ladder, in rung order."""
     made: bool
     """False when there was nothing to do."""
@@ -85,6 +91,7 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
         prune_layers=spec.prune_layers,
         split_bytes=spec.split_bytes,
         keep_split=_keeps_split(spec, checkpoint),
+        provenance=_provenance(checkpoint),
     )
     if target:
         _check_apart(checkpoint, target, plan)
@@ -94,6 +101,11 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
 def _conversion(spec: JobSpec) -> ConversionOptions:
     metadata = read_metadata(spec.metadata_file) if spec.metadata_file else {}
     return ConversionOptions(spec.exact_source, spec.pre_tokenizer, metadata)
+
+
+def _provenance(checkpoint: Checkpoint | GgufCheckpoint) -> Provenance:
+    read = checkpoint.read if isinstance(checkpoint, Checkpoint) else {}
+    return Provenance(read, source_card(checkpoint))
 
 
 def _keeps_split(spec: JobSpec, checkpoint: Checkpoint | GgufCheckpoint) -> bool:
@@ -125,6 +137,17 @@ def run(spec: JobSpec, watcher: Watcher) -> Result:
 
 
 def _carry_out(spec: JobSpec, target: Store, plan: Plan, watcher: Watcher) -> Result:
+    # Before the work: a key or a header that cannot be used must not be found out at its end.
+    signer = Signer.load(spec.sign_key) if spec.sign_key else None
+    header = read_header(spec.card) if spec.card else None
+    result = _make_missing(spec, target, plan, watcher)
+    if header is not None:
+        manifest.merge(target, {}, header)
+    release(target, signer, watcher.warn)
+    return result
+
+
+def _make_missing(spec: JobSpec, target: Store, plan: Plan, watcher: Watcher) -> Result:
     for _ in range(_ATTEMPTS):
         listed, _ = manifest.read(target)
         progress = uploads.begin(target, plan)
@@ -177,6 +200,7 @@ def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher:
     def stored(receipt: SpanReceipt) -> None:
         for name, part in receipt.parts:
             progress.parts[name][part.number] = part
+        backends.add(receipt.backend)
         watcher.span_done(receipt)
 
     def checked(result: tuple[str, Checksum]) -> None:
@@ -186,6 +210,7 @@ def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher:
         watcher.file_done(name)
 
     checksums: dict[str, Checksum] = {}
+    backends: set[str] = set()
     watcher.planned(plan, count_missing(plan, progress))
     with open_session(spec.ray_address, spec.workers, tasks.shared_bytes(plan)) as session:
         _raise_failed(tasks.quantize(session, plan, progress, target.uri, stored, watcher))
@@ -195,15 +220,15 @@ def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher:
         unlisted = _unlisted(plan, progress, manifest.read(target)[0])
         watcher.stage("checksum", len(unlisted))
         _raise_failed(tasks.checksum(session, unlisted, target.uri, checked, watcher))
-    manifest.merge(target, manifest.entries_of(plan, progress.finished, checksums))
+    manifest.merge(target, entries_of(plan, progress.finished, checksums, sorted(backends)))
 
 
-def _unlisted(plan: Plan, progress: Progress, listed: Mapping[str, manifest.Entry]) -> list[ObjectInfo]:
+def _unlisted(plan: Plan, progress: Progress, listed: Mapping[str, Entry]) -> list[ObjectInfo]:
     """Finished files that the manifest does not tell the truth about."""
     return [
         info
         for name, file in plan.files.items()
-        if (info := progress.finished.get(name)) and not manifest.is_current(listed.get(name), file, info)
+        if (info := progress.finished.get(name)) and not is_current(listed.get(name), file, info)
     ]
 
 
@@ -227,5 +252,5 @@ def _raise_failed(failed: Mapping[str, GgufactoryError]) -> None:
     )
 
 
-def _ladder_entries(plan: Plan, listed: Mapping[str, manifest.Entry]) -> tuple[manifest.Entry, ...]:
+def _ladder_entries(plan: Plan, listed: Mapping[str, Entry]) -> tuple[Entry, ...]:
     return tuple(listed[name] for name in plan.files)

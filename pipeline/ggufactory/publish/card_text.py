@@ -1,0 +1,37 @@
+"""Texts of strangers (file names, licenses, datasets) as Markdown that shows them and means nothing else."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from urllib.parse import quote
+
+_MEANS_SOMETHING = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&])")
+
+
+def plain(text: str) -> str:
+    """To be read as it is, also in a cell of a table."""
+    return _MEANS_SOMETHING.sub(r"\\\1", " ".join(text.split()))
+
+
+def code(text: str) -> str:
+    """In code's type, also in a cell of a table."""
+    line = " ".join(text.split()).replace("|", "\\|")
+    fence = "``" if "`" in line else "`"
+    pad = " " if "`" in line else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
+
+
+def link(name: str) -> str:
+    """To the file of that name beside the card."""
+    return f"[{plain(name)}]({quote(name)})"
+
+
+def shell(text: str) -> str:
+    """As one word of a command line."""
+    return shlex.quote(text)
+
+
+def size(count: int) -> str:
+    """In powers of 1000, as stores bill: "4.37 MB", "45.12 GB"."""
+    return f"{count / 1e9:.2f} GB" if count >= 1_000_000_000 else f"{count / 1e6:.2f} MB"
