@@ -9,7 +9,7 @@ from __future__ import annotations
 from ggufactory.architectures.general import model_card
 from ggufactory.checkpoint import Checkpoint, GgufCheckpoint
 
-_TEXTS = ("license", "license_name", "license_link", "pipeline_tag", "library_name")
+_TEXTS = ("license", "license_name", "license_link", "pipeline_tag")
 _LISTS = ("language", "tags")
 _GGUF_KEYS = {
     "license": "general.license",

@@ -17,6 +17,8 @@ from ggufactory.publish.rungs import MadeRung, made_rungs
 
 CARD = "README.md"
 _MARK = "<!-- Made by ggufactory from manifest.json. To change it: ggufactory card --header FILE -->"
+_SHOWN_DIGITS = 12
+"""Of a checksum in the table: whole ones make it so wide that nothing else can be read."""
 _REFERENCE = "[llama.cpp](https://github.com/ggml-org/llama.cpp)"
 
 
@@ -63,16 +65,23 @@ def _files(content: CardContent) -> str:
     ]
     for rung in content.rungs:
         cells = (
-            "<br>".join(link(entry["file"]) for entry in rung.files),
+            _links(rung),
             plain(rung.rung),
             size(rung.bytes).replace(" ", "&nbsp;"),
             f"{rung.bits_per_weight:.2f}",
             f"{len(rung.files)} files" if len(rung.files) > 1 else "no",
             describe(rung.files[0]),
-            "<br>".join(code(entry["sha256"]) for entry in rung.files),
+            "<br>".join(code(f"{entry['sha256'][:_SHOWN_DIGITS]}…") for entry in rung.files),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "## Files\n\n" + "\n".join(lines)
+
+
+def _links(rung: MadeRung) -> str:
+    """To the file; of a split to the first by its name, to the others by their numbers."""
+    first, *others = (entry["file"] for entry in rung.files)
+    more = [link(name, str(number)) for number, name in enumerate(others, 2)]
+    return link(first) + (f"<br>and {' '.join(more)}" if more else "")
 
 
 def _choosing(content: CardContent) -> str:
@@ -90,7 +99,7 @@ def _choosing(content: CardContent) -> str:
 def _provenance(content: CardContent) -> str:
     rows: list[tuple[str, Callable[[Entry], str]]] = [
         ("model", _model),
-        ("revision", lambda entry: code(entry["source"]["revision"]) if entry["source"].get("revision") else ""),
+        ("revision", lambda entry: code(str(entry["source"]["revision"])) if entry["source"].get("revision") else ""),
         ("architecture", _architecture),
         ("importance matrix", _importance),
         ("made by", lambda entry: f"ggufactory {plain(str(entry['made_by'].get('ggufactory')))}"),
@@ -126,7 +135,8 @@ def _importance(entry: Entry) -> str:
     used = entry.get("imatrix")
     if not used:
         return "none"
-    datasets = ", ".join(code(str(name)) for name in used.get("datasets") or ())
+    named = used.get("datasets")
+    datasets = ", ".join(code(str(name)) for name in named) if isinstance(named, list) else ""
     chunks = f", {used['chunks']} chunks" if used.get("chunks") else ""
     texts = f" from {datasets}{chunks}" if datasets else chunks
     return f"{code(str(used.get('file')))}{texts}; SHA-256 {code(str(used.get('sha256')))}"

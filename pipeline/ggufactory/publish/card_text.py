@@ -22,14 +22,14 @@ def code(text: str) -> str:
     return f"{fence}{pad}{line}{pad}{fence}"
 
 
-def link(name: str) -> str:
+def link(name: str, text: str | None = None) -> str:
     """To the file of that name beside the card."""
-    return f"[{plain(name)}]({quote(name)})"
+    return f"[{plain(text or name)}]({quote(name)})"
 
 
 def shell(text: str) -> str:
-    """As one word of a command line."""
-    return shlex.quote(text)
+    """As one word of a command line, which stays one line."""
+    return shlex.quote(" ".join(text.split()))
 
 
 def size(count: int) -> str:

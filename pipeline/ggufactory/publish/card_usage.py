@@ -24,18 +24,24 @@ def download_section(rungs: Sequence[MadeRung], place: str) -> str:
     rung = _example(rungs)
     if rung is None:
         return ""
+    split = [r for r in rungs if len(r.files) > 1]
+    shown = [rung, *(r for r in split[:1] if r != rung)]
     if repository := _repository(place):
-        commands = [f"hf download {repository} --include {shell(rung.pattern)} --local-dir ."]
+        commands = [f"hf download {repository} --include {shell(r.pattern)} --local-dir ." for r in shown]
     elif place.startswith("s3://"):
-        one = f"aws s3 cp {shell(f'{place}/{rung.first}')} ."
-        chosen = f"--exclude '*' --include {shell(rung.pattern)}"
-        commands = [f"aws s3 cp {shell(f'{place}/')} . --recursive {chosen}" if len(rung.files) > 1 else one]
+        commands = [_copy_from_s3(r, place) for r in shown]
     else:
-        return "" if all(len(r.files) == 1 for r in rungs) else f"## Split files\n\n{_SPLIT}"
+        return f"## Split files\n\n{_SPLIT}" if split else ""
     text = f"## Download\n\n{_block(commands)}\n\n"
     text += "Over several connections, going on where it was interrupted, and checked at the end:"
     text += f"\n\n{_block([f'ggufactory fetch {shell(place)} {shell(rung.rung)} --to .'])}"
-    return text if all(len(r.files) == 1 for r in rungs) else f"{text}\n\n{_SPLIT}"
+    return f"{text}\n\n{_SPLIT}" if split else text
+
+
+def _copy_from_s3(rung: MadeRung, place: str) -> str:
+    if len(rung.files) == 1:
+        return f"aws s3 cp {shell(f'{place}/{rung.first}')} ."
+    return f"aws s3 cp {shell(f'{place}/')} . --recursive --exclude '*' --include {shell(rung.pattern)}"
 
 
 def check_section(rungs: Sequence[MadeRung], place: str) -> str:
@@ -51,7 +57,9 @@ def check_section(rungs: Sequence[MadeRung], place: str) -> str:
         f"Where there is a `{SUMS}.minisig`, the list is signed: `minisign -Vm {SUMS} -P KEY`, with the publisher's "
         "public key, says whether it is theirs."
     )
-    return f"## Check\n\n{_block([*fetch, f'sha256sum --check --ignore-missing {SUMS}'])}\n\n{signed}"
+    sums = [f"{entry['sha256']}  {entry['file']}" for rung in rungs for entry in rung.files]
+    listed = "<details>\n<summary>All checksums</summary>\n\n```\n" + "\n".join(sums) + "\n```\n\n</details>"
+    return f"## Check\n\n{_block([*fetch, f'sha256sum --check --ignore-missing {SUMS}'])}\n\n{signed}\n\n{listed}"
 
 
 def run_section(rungs: Sequence[MadeRung], place: str) -> str:
@@ -64,10 +72,10 @@ def run_section(rungs: Sequence[MadeRung], place: str) -> str:
         return f"## Run\n\n{_block([f'llama-embedding -m {file} -p ' + shell('What is a ladder?')])}"
     commands = [f"llama-cli -m {file}", f"llama-server -m {file} --port 8080"]
     if repository := _repository(place):
-        commands.append(f"llama-server -hf {repository}:{rung.rung}")
+        commands.append(f"llama-server -hf {shell(f'{repository}:{rung.rung}')}")
     text = f"## Run\n\nWith llama.cpp, in a terminal or as a server with a page and an API:\n\n{_block(commands)}"
     if repository:
-        return f"{text}\n\nWith ollama:\n\n{_block([f'ollama run hf.co/{repository}:{rung.rung}'])}"
+        return f"{text}\n\nWith ollama:\n\n{_block(['ollama run ' + shell(f'hf.co/{repository}:{rung.rung}')])}"
     if len(rung.files) > 1:
         return text
     name = shell(rung.name.lower())

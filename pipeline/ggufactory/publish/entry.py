@@ -82,6 +82,14 @@ def check(entry: object) -> Entry:
     for field in ("types", "source", "made_by"):
         if not isinstance(entry.get(field), dict):
             raise ValueError(f"{name}: {field}: wanted an object")
+    for value, wanted_kind, where in (
+        (entry.get("bits_per_weight"), int | float, "bits_per_weight"),
+        (entry.get("file_type", ""), str, "file_type"),
+        (entry.get("imatrix"), dict | None, "imatrix"),
+        (entry["source"].get("card", {}), dict, "source.card"),
+    ):
+        if not isinstance(value, wanted_kind):
+            raise ValueError(f"{name}: {where}: wanted another kind of value")
     return entry
 
 

@@ -29,7 +29,7 @@ def front_matter(entries: Sequence[Entry], header: CardHeader) -> str:
     cards = [entry["source"].get("card") or {} for entry in entries]
     for name in _CARRIED:
         if cards and name in cards[0] and all(card.get(name) == cards[0][name] for card in cards):
-            fields[name] = cards[0][name]
+            fields[name] = _line(cards[0][name])
     given = header.front_matter.get("tags")
     fields.update(header.front_matter)
     fields["tags"] = _tags(cards, entries, given if isinstance(given, list) else [])
@@ -44,9 +44,17 @@ def repository(entry: Entry) -> str | None:
     return found[1] if found else None
 
 
+def _line(value: object) -> object:
+    """Texts without line breaks, one of which could be taken for the end of the front matter."""
+    if isinstance(value, list):
+        return [_line(item) for item in value]
+    return " ".join(value.split()) if isinstance(value, str) else value
+
+
 def _tags(cards: Sequence[Mapping[str, object]], entries: Sequence[Entry], given: Sequence[object]) -> list[str]:
     tags = [*_TAGS, *(["imatrix"] if any(entry.get("imatrix") for entry in entries) else [])]
     for card in cards:
         carried = card.get("tags")
-        tags += [tag for tag in carried if not _NOT_OURS.fullmatch(tag)] if isinstance(carried, list) else []
+        texts = [" ".join(str(tag).split()) for tag in carried] if isinstance(carried, list) else []
+        tags += [tag for tag in texts if not _NOT_OURS.fullmatch(tag)]
     return list(dict.fromkeys([*tags, *(str(tag) for tag in given)]))

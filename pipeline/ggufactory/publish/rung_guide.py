@@ -15,7 +15,7 @@ GUIDE = {
     "Q5_K_S": "As Q5_K_M, a little smaller, with a little less care for the sensitive tensors.",
     "Q5_0": "Older form of 5 bits; for programs that know no K-quants.",
     "Q5_1": "Older form of 5 bits, with an offset for each block; larger than Q5_0.",
-    "Q4_K_M": "The usual choice: good answers at well under a third of the size of BF16.",
+    "Q4_K_M": "The usual choice: good answers at less than a third of the size of BF16.",
     "Q4_K_S": "As Q4_K_M, somewhat smaller and slightly less exact.",
     "Q4_0": "Older form of 4 bits; some processors, ARM among them, run it especially fast.",
     "Q4_1": "Older form of 4 bits, with an offset for each block; fast on some GPUs.",
