@@ -24,6 +24,8 @@ class HubWrites:
         self.created: list[dict[str, Any]] = []
         self.commits: list[list[dict[str, Any]]] = []
         self.parts: dict[str, dict[int, bytes]] = {}
+        self.complaint: str | None = None
+        """About the front matter of a card."""
 
     def answer(
         self, request: Request, head: Callable[[str], dict[str, bytes]], commit: Callable[[str, dict[str, bytes]], str],
@@ -32,7 +34,8 @@ class HubWrites:
         """To a POST to the hub; None when it is no request of a publisher. `head`: the files of a repository now;
         `commit`: gives it others."""
         if request.path == "/api/validate-yaml":
-            return _json({"errors": [], "warnings": []})
+            wrong = [] if self.complaint is None else [{"message": self.complaint}]
+            return Answer(400 if wrong else 200, json.dumps({"errors": wrong, "warnings": []}).encode())
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", request.path):
             return self._preupload(json.loads(request.body), head(found[1]))
         if found := re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", request.path):

@@ -161,6 +161,18 @@ def test_who_may_not_write_is_told_so(
     assert "no token has" in capsys.readouterr().err
 
 
+def test_front_matter_that_the_hub_refuses(
+    publisher: HubServer, target: MadeTarget, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publisher.writes.complaint = '"license" must be one of [apache-2.0, mit]'
+    assert publish(target, "--yes") == 2
+    assert '"license" must be one of' in capsys.readouterr().err
+    sent = len(puts(publisher))
+    publisher.writes.complaint = None
+    assert publish(target, "--yes") == 0
+    assert len(puts(publisher)) == sent
+
+
 @pytest.mark.parametrize("name", ["name", "org/name@main", "org/name/folder", "datasets/org/name", "../x/y", ""])
 def test_a_name_that_is_no_repository(
     hub: HubServer, target: MadeTarget, name: str, capsys: pytest.CaptureFixture[str]

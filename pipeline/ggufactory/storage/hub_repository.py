@@ -29,6 +29,7 @@ from ggufactory.storage.stored_file import StoredFile
 
 _SAMPLE_BYTES = 512
 """By the beginning of a file the hub decides whether it is a large one."""
+_LONGEST_MESSAGE = 500
 _TOKEN = "Set HF_TOKEN to a token that may write to it"
 
 
@@ -121,6 +122,9 @@ def holds(files: Mapping[str, ObjectInfo], name: str, size: int, sha256: str, da
 
 def _explain(error: BaseException, where: str) -> GgufactoryError:
     """By the first cause that says more: the library wraps what happens to a file."""
+    said = " ".join(str(error).split())[:_LONGEST_MESSAGE]
+    if type(error) is ValueError and "://" not in said:  # the card's front matter, the size of an account
+        return InputError(f"{where}: {said}", fix="Correct what the hub complains about: what was sent is kept")
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, GgufactoryError):
