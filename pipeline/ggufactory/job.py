@@ -21,7 +21,6 @@ from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
 from ggufactory.plan.provenance import Provenance
 from ggufactory.publish import manifest
-from ggufactory.publish.entry import Entry, entries_of, is_current
 from ggufactory.publish.header import read_header
 from ggufactory.publish.release import release
 from ggufactory.publish.signing import Signer
@@ -63,7 +62,7 @@ class Result:
     """What a job ended with."""
 
     plan: Plan
-    entries: tuple[Entry, ...]
+    entries: tuple[manifest.Entry, ...]
     """The manifest's entries of the whole ladder, in rung order."""
     made: bool
     """False when there was nothing to do."""
@@ -220,15 +219,15 @@ def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher:
         unlisted = _unlisted(plan, progress, manifest.read(target)[0])
         watcher.stage("checksum", len(unlisted))
         _raise_failed(tasks.checksum(session, unlisted, target.uri, checked, watcher))
-    manifest.merge(target, entries_of(plan, progress.finished, checksums, sorted(backends)))
+    manifest.merge(target, manifest.entries_of(plan, progress.finished, checksums, sorted(backends)))
 
 
-def _unlisted(plan: Plan, progress: Progress, listed: Mapping[str, Entry]) -> list[ObjectInfo]:
+def _unlisted(plan: Plan, progress: Progress, listed: Mapping[str, manifest.Entry]) -> list[ObjectInfo]:
     """Finished files that the manifest does not tell the truth about."""
     return [
         info
         for name, file in plan.files.items()
-        if (info := progress.finished.get(name)) and not is_current(listed.get(name), file, info)
+        if (info := progress.finished.get(name)) and not manifest.is_current(listed.get(name), file, info)
     ]
 
 
@@ -252,5 +251,5 @@ def _raise_failed(failed: Mapping[str, GgufactoryError]) -> None:
     )
 
 
-def _ladder_entries(plan: Plan, listed: Mapping[str, Entry]) -> tuple[Entry, ...]:
+def _ladder_entries(plan: Plan, listed: Mapping[str, manifest.Entry]) -> tuple[manifest.Entry, ...]:
     return tuple(listed[name] for name in plan.files)

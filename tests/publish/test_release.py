@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -174,3 +176,25 @@ def test_two_models_in_one_target(tmp_path: Path) -> None:
     card = (tmp_path / "README.md").read_text()
     assert "# name, other GGUF" in card
     assert main(["fetch", target.uri, "Q8_0", "--to", str(tmp_path / "got")]) == 2
+
+
+def test_an_importance_matrix_is_a_file_and_no_rung(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = made_target(tmp_path / "out", {"Q8_0": 10})
+    store = open_store(target.uri)
+    info = store.put("name.imatrix.gguf", b"matrix")
+    assert info is not None
+    (entry,) = manifest.read(store)[0].values()
+    gone = ("name", "file_type", "recipe", "options")
+    made = {key: value for key, value in entry.items() if key not in gone}
+    digest = hashlib.sha256(b"matrix").hexdigest()
+    made.update(file="name.imatrix.gguf", rung="imatrix", bytes=6, etag=info.etag, sha256=digest)
+    made.update(imatrix=None, calibration={"chunks": 3}, types={"F32": 4}, crc32=f"{zlib.crc32(b'matrix'):08x}")
+    manifest.merge(store, {"name.imatrix.gguf": made})
+    release.release(store, None, lambda message: None)
+    card = (target.folder / "README.md").read_text()
+    assert "that they were made with: [name.imatrix.gguf](name.imatrix.gguf) (0.01 kB)" in card
+    assert card.count("| [name") == 1
+    assert "# name GGUF" in card
+    assert main(["verify", target.uri]) == 0
+    assert main(["fetch", target.uri, "imatrix", "--to", str(tmp_path / "got")]) == 0
+    assert (tmp_path / "got" / "name.imatrix.gguf").read_bytes() == b"matrix"

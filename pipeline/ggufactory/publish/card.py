@@ -13,7 +13,7 @@ from ggufactory.publish.entry import Entry
 from ggufactory.publish.front_matter import front_matter, repository
 from ggufactory.publish.manifest import MANIFEST, Manifest
 from ggufactory.publish.rung_guide import describe
-from ggufactory.publish.rungs import MadeRung, made_rungs
+from ggufactory.publish.rungs import IMATRIX, MadeRung, made_rungs
 
 CARD = "README.md"
 _MARK = "<!-- Made by ggufactory from manifest.json. To change it: ggufactory card --header FILE -->"
@@ -29,16 +29,26 @@ class CardContent:
     rungs: Sequence[MadeRung]
     """The largest first."""
     entries: Sequence[Entry]
+    """Of the rungs' files."""
     place: str
     """`s3://bucket/prefix`, `hf://org/name`, or another word for a folder."""
+    matrices: Sequence[Entry]
+    """Importance matrices that lie there as well."""
 
 
 def render(manifest: Manifest, place: str) -> bytes:
     """The card of a target that lies at `place`, in UTF-8."""
     entries = list(manifest.entries.values())
-    content = CardContent(made_rungs(entries), entries, place)
+    made = made_rungs(entries)
+    rungs = [rung for rung in made if rung.rung != IMATRIX]
+    content = CardContent(rungs, [entry for rung in rungs for entry in rung.files], place, _files_of(made, IMATRIX))
     beginning = manifest.header.text or _beginning(content)
-    parts = [front_matter(entries, manifest.header), _MARK, beginning, *(section(content) for section in _SECTIONS)]
+    parts = [
+        front_matter(content.entries, manifest.header),
+        _MARK,
+        beginning,
+        *(section(content) for section in _SECTIONS),
+    ]
     return ("\n\n".join(part.strip() for part in parts if part) + "\n").encode()
 
 
@@ -74,7 +84,13 @@ def _files(content: CardContent) -> str:
             "<br>".join(code(f"{entry['sha256'][:_SHOWN_DIGITS]}…") for entry in rung.files),
         )
         lines.append(f"| {' | '.join(cells)} |")
-    return "## Files\n\n" + "\n".join(lines)
+    text = "## Files\n\n" + "\n".join(lines)
+    matrices = ", ".join(f"{link(entry['file'])} ({size(entry['bytes'])})" for entry in content.matrices)
+    return f"{text}\n\nThe importance matrix that they were made with: {matrices}" if matrices else text
+
+
+def _files_of(made: Sequence[MadeRung], rung: str) -> list[Entry]:
+    return [entry for other in made if other.rung == rung for entry in other.files]
 
 
 def _links(rung: MadeRung) -> str:

@@ -34,4 +34,7 @@ def shell(text: str) -> str:
 
 def size(count: int) -> str:
     """In powers of 1000, as stores bill: "4.37 MB", "45.12 GB"."""
-    return f"{count / 1e9:.2f} GB" if count >= 1_000_000_000 else f"{count / 1e6:.2f} MB"
+    for unit, each in (("GB", 1e9), ("MB", 1e6)):
+        if count >= each:
+            return f"{count / each:.2f} {unit}"
+    return f"{count / 1e3:.2f} kB"

@@ -45,7 +45,7 @@ def entries_of(
     return {
         file.name: {
             **_artifact(plan, rung, file, objects[file.name], checksums[file.name]),
-            "source": _source(plan),
+            "source": source_of(plan),
             "imatrix": _imatrix(plan.importance),
             "made_by": {
                 "ggufactory": __version__,
@@ -120,7 +120,8 @@ def _artifact(plan: Plan, rung: RungPlan, file: FilePlan, info: ObjectInfo, chec
     }
 
 
-def _source(plan: Plan) -> Entry:
+def source_of(plan: Plan) -> Entry:
+    """What an artifact was made from."""
     commit = _COMMIT.match(plan.source)
     return {
         "uri": plan.source,

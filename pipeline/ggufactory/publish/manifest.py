@@ -12,9 +12,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ggufactory.errors import InputError, UnavailableError
-from ggufactory.publish.entry import Entry, check
+from ggufactory.publish.entry import Entry, check, entries_of, is_current, source_of
 from ggufactory.publish.header import CardHeader
 from ggufactory.storage.protocol import Store
+
+__all__ = [
+    "MANIFEST",
+    "Entry",
+    "Manifest",
+    "entries_of",
+    "is_current",
+    "load",
+    "merge",
+    "read",
+    "require",
+    "source_of",
+]
 
 MANIFEST = "manifest.json"
 FORMAT = 2

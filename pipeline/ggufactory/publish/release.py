@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 
-from ggufactory.errors import UnavailableError
+from ggufactory.errors import InputError, UnavailableError
 from ggufactory.publish import card, sums
 from ggufactory.publish.card import CARD
 from ggufactory.publish.manifest import MANIFEST, Manifest, require
@@ -97,8 +97,12 @@ def _sign(store: Store, name: str, data: bytes, signer: Signer | None, warn: War
     present = read_small(store, name + SUFFIX)
     signed = signed_sha256(present) if present else None
     if signed is not None and signed != hashlib.sha256(data).hexdigest():
-        store.delete(name + SUFFIX)
-        warn(f"{store.uri}/{name}{SUFFIX} signed an earlier {name} and was removed: sign again with --sign-key")
+        try:
+            store.delete(name + SUFFIX)
+            done = "was removed"
+        except InputError as error:  # a job need not have the right to delete
+            done = f"cannot be removed ({error.message})"
+        warn(f"{store.uri}/{name}{SUFFIX} signed an earlier {name} and {done}: sign again with --sign-key")
 
 
 def _put(store: Store, name: str, data: bytes) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ggufactory.errors import InputError
 from ggufactory.publish.entry import Entry
 
+IMATRIX = "imatrix"
+"""In the place of a rung's name: the file is the importance matrix that the rungs were made with."""
 _ENDING = re.compile(r"(-\d{5}-of-\d{5})?\.gguf$")
 
 
@@ -75,4 +77,7 @@ def select(rungs: Sequence[MadeRung], wanted: str, name: str | None, where: str)
 def _name(entry: Entry) -> str:
     """Of the model; manifests of format 1 have it in the file's name only."""
     told = entry.get("name")
-    return told if isinstance(told, str) else _ENDING.sub("", entry["file"]).removesuffix(f"-{entry['rung']}")
+    if isinstance(told, str):
+        return told
+    stem = _ENDING.sub("", entry["file"])
+    return stem.removesuffix(f".{IMATRIX}") if entry["rung"] == IMATRIX else stem.removesuffix(f"-{entry['rung']}")
