@@ -103,6 +103,19 @@ def test_a_manifest_that_is_replaced_meanwhile_is_what_ends_up_described(
     assert main(["verify", target.uri]) == 0
 
 
+@pytest.mark.parametrize("name", ["README.md", "SHA256SUMS", "latest.json"])
+def test_verify_sees_what_is_not_of_this_manifest(
+    target: MadeTarget, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = target.folder / name
+    path.write_bytes(path.read_bytes().replace(b"0", b"1"))
+    assert main(["verify", target.uri]) == 2
+    said, error = capsys.readouterr()
+    assert f"{name}  " in said
+    assert "FAILED is not that of this manifest.json" in said
+    assert f"{name} is not what belongs there" in error
+
+
 def test_what_others_wrote_is_left_alone(target: MadeTarget, capsys: pytest.CaptureFixture[str]) -> None:
     (target.folder / "README.md").write_text("# My own card\n")
     (target.folder / "SHA256SUMS").write_text("0  something\n")
