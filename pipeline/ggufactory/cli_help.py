@@ -11,7 +11,8 @@ on S3. Every file is byte-identical to what llama.cpp's convert_hf_to_gguf.py an
 """
 
 QUANTIZE = """\
-Make the files of a ladder: TARGET/NAME-RUNG.gguf for each rung, and TARGET/manifest.json, written last.
+Make the files of a ladder: TARGET/NAME-RUNG.gguf for each rung, and beside them manifest.json, a model card
+(README.md), SHA256SUMS and, last of all, latest.json.
 
 A file appears whole or not at all. Kill the job at any moment and start the same command again: it
 makes only what is not there yet. S3 is configured the usual way: AWS_ENDPOINT_URL_S3 for a server of
