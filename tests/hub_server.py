@@ -1,5 +1,5 @@
 """A hub of this machine: repositories of models, the parts of its API that a reader needs, and a second
-host that has the bytes of large files."""
+host that has the bytes of large files. hub_writes.py has the parts that a publisher needs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import unquote
 
+from hub_writes import HubWrites
 from scripted_server import Answer, Request, ScriptedServer
 
 Files = dict[str, bytes]
@@ -57,6 +58,9 @@ class HubServer:
         self.alter: Callable[[Request, Answer], Answer] = lambda request, answer: answer
         self.answers: list[Answer] = []
         """Of both hosts, as they were sent."""
+        self.writes = HubWrites()
+        self.write_token: str | None = None
+        """Of whoever may publish; None: nobody may."""
         self._lock = threading.Lock()
         self._large: Files = {}
         self.hub = ScriptedServer(lambda request: self._send(request, self._answer(request)))
@@ -88,6 +92,8 @@ class HubServer:
         return answer
 
     def _answer(self, request: Request) -> Answer:
+        if request.method == "POST":
+            return self._answer_write(request)
         found = re.fullmatch(r"/(?:api/(?P<api>models|cache)/)?(?P<repo>[^/]+/[^/]+)/(?P<rest>.+)", request.path)
         if found is None:
             return Answer(404)
@@ -108,6 +114,28 @@ class HubServer:
         if name not in files:
             return refused(404, "EntryNotFound", "Entry not found")
         return self._resolve(request, files[name], name, cached=found["api"] == "cache")
+
+    def _answer_write(self, request: Request) -> Answer:
+        completes = request.path.startswith("/api/complete/")  # its URL is signed
+        if not completes and request.headers.get("authorization") != f"Bearer {self.write_token}":
+            return refused(403 if "authorization" in request.headers else 401, "", "You may not write here")
+        if request.path == "/api/repos/create":
+            asked = json.loads(request.body)
+            self.writes.created.append(asked)
+            name = f"{asked['organization']}/{asked['name']}"
+            self.repositories[name] = made = Repository(token=self.write_token)
+            made.commit({".gitattributes": b"*.gguf filter=lfs\n"})
+            return as_json({"url": f"{self.endpoint}/{name}"})
+        return self.writes.answer(request, self._head, self._commit, self.endpoint, self.bytes_host.endpoint) or Answer(
+            404
+        )
+
+    def _head(self, name: str) -> Files:
+        repository = self.repositories[name]
+        return repository.commits[repository.refs["main"]]
+
+    def _commit(self, name: str, files: Files) -> str:
+        return self.repositories[name].commit(files)
 
     def _tree(self, request: Request, files: Files, folder: str) -> Answer:
         inside = sorted(name for name in files if not folder or name.startswith(f"{folder}/"))
@@ -135,6 +163,8 @@ class HubServer:
         return ranged(request, data, f'"{git_oid(data)}"')
 
     def _answer_bytes(self, request: Request) -> Answer:
+        if request.method == "PUT":
+            return self.writes.put(request)
         data = self._large.get(request.path)
         if data is None or request.query.get("signature") != "secret-of-the-location":
             return Answer(403, b"<Error>expired</Error>")

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "pipeline" / "ggufactory"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
-    frozenset({"cli_job", "cli_imatrix", "cli_calibrate"}),
+    frozenset({"cli_job", "cli_imatrix", "cli_calibrate", "cli_card", "cli_publish", "cli_fetch"}),
     frozenset({"job_file", "cli_coverage"}),
     frozenset({"observe", "cli_help"}),
     frozenset({"job", "inspection"}),
@@ -38,6 +38,7 @@ ONLY_IN = {
     "botocore": "storage",
     "huggingface_hub": "storage",
     "httpx2": "storage",
+    "minisign": "publish",
 }
 
 

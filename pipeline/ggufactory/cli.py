@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 
 from ggufactory import __version__, interrupts, job
 from ggufactory.cli_calibrate import add_calibrate_command
+from ggufactory.cli_card import add_card_command
+from ggufactory.cli_fetch import add_fetch_command
 from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPUBLISH, VERIFY
 from ggufactory.cli_imatrix import add_imatrix_commands
-from ggufactory.cli_job import add_cluster_flags, add_job_flags, job_spec
+from ggufactory.cli_job import add_cluster_flags, add_job_flags, add_release_flags, job_spec
+from ggufactory.cli_publish import add_publish_command
 from ggufactory.errors import GgufactoryError, InputError
 from ggufactory.inspection import inspect
 from ggufactory.observe import tables
@@ -19,6 +22,7 @@ from ggufactory.observe.console import stdout_console
 from ggufactory.observe.log_watcher import LogWatcher
 from ggufactory.observe.terminal_watcher import TerminalWatcher
 from ggufactory.plan.summary import as_json
+from ggufactory.publish.signing import Verifier
 from ggufactory.publish.verify import verify
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
@@ -76,12 +80,18 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     console = stdout_console()
-    verdicts = verify(open_store(options.target), lambda verdict: tables.print_verdict(console, verdict))
-    faults = sum(bool(v.fault) for v in verdicts)
-    if faults:
+    key = Verifier.load(options.public_key) if options.public_key else None
+    verdicts = verify(open_store(options.target), key, lambda verdict: tables.print_verdict(console, verdict))
+    artifacts = [v for v in verdicts if v.rung]
+    if faults := sum(bool(v.fault) for v in artifacts):
         raise InputError(
-            f"{options.target}: {faults} of {len(verdicts)} artifacts are not what was made",
+            f"{options.target}: {faults} of {len(artifacts)} artifacts are not what was made",
             fix="Delete them and start the job again: it makes only what is missing",
+        )
+    if wrong := [v.file for v in verdicts if v.fault]:
+        raise InputError(
+            f"{options.target}: {', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} not what belongs there",
+            fix="If you trust the target, make what lies beside the artifacts anew: ggufactory card TARGET",
         )
     return 0
 
@@ -104,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         runs = commands.add_parser(name, help=short, description=long, epilog=EXIT_CODES, formatter_class=raw)
         add_job_flags(runs)
         add_cluster_flags(runs)
+        add_release_flags(runs)
         runs.set_defaults(command=command)
 
     plan = commands.add_parser(
@@ -116,7 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser(
         "verify", help="read a target back", description=VERIFY, epilog=EXIT_CODES, formatter_class=raw
     )
-    check.add_argument("target", metavar="TARGET", help="a folder or s3://bucket/prefix with a manifest.json")
+    check.add_argument("target", metavar="TARGET", help="a folder, s3://bucket/prefix or hf://org/name")
+    check.add_argument("--public-key", metavar="KEY", help="minisign's public key, a file or itself: check signatures")
     check.set_defaults(command=_verify)
 
     look = commands.add_parser(
@@ -129,6 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("path", metavar="CHECKPOINT_OR_GGUF", help="a folder, a .gguf file, or either on s3:// or hf://")
     look.set_defaults(command=_inspect)
 
+    add_card_command(commands)
+    add_publish_command(commands)
+    add_fetch_command(commands)
     add_calibrate_command(commands)
     add_imatrix_commands(commands)
     return parser

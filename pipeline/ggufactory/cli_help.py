@@ -11,7 +11,8 @@ on S3. Every file is byte-identical to what llama.cpp's convert_hf_to_gguf.py an
 """
 
 QUANTIZE = """\
-Make the files of a ladder: TARGET/NAME-RUNG.gguf for each rung, and TARGET/manifest.json, written last.
+Make the files of a ladder: TARGET/NAME-RUNG.gguf for each rung, and beside them manifest.json, a model card
+(README.md), SHA256SUMS and, last of all, latest.json.
 
 A file appears whole or not at all. Kill the job at any moment and start the same command again: it
 makes only what is not there yet. S3 is configured the usual way: AWS_ENDPOINT_URL_S3 for a server of
@@ -50,7 +51,37 @@ limits of that target; the S3 limits are 10,000 parts of at least 5 MiB.
 """
 
 VERIFY = """\
-Read every artifact of a target back and compare it with manifest.json: size, CRC-32 and SHA-256.
+Read every artifact of a target back and compare it with manifest.json: size, CRC-32 and SHA-256. Then what
+lies beside them: SHA256SUMS, the model card and latest.json have to be those of this manifest. With
+--public-key, manifest.json and SHA256SUMS have to be signed by it; without, signatures prove nothing.
+"""
+
+CARD = """\
+Make what lies beside the artifacts of a target anew, from its manifest.json alone: the model card README.md,
+SHA256SUMS, the signatures and latest.json. Nothing that is right already is written. --header gives what the
+card begins with, a Markdown file whose front matter goes over the card's own; it is kept for later runs.
+
+  ggufactory card s3://gguf/llama --header header.md --sign-key minisign.key
+"""
+
+PUBLISH = """\
+Upload a target to a repository of the Hugging Face hub, from the store, without a local copy: the artifacts, a
+model card for that place, SHA256SUMS, manifest.json and the signatures. Without --yes it says what it would do.
+
+Files that the repository has already are left out, and files that were uploaded before an interruption are not
+sent again. All of them appear at once, in one commit at the end. The token is HF_TOKEN, or what `hf auth login` left.
+
+  ggufactory publish s3://gguf/llama --hub org/Llama-3.1-8B-Instruct-GGUF
+  ggufactory publish s3://gguf/llama --hub org/Llama-3.1-8B-Instruct-GGUF --yes
+"""
+
+FETCH = """\
+Download a rung, all files of it, over several connections, and check its SHA-256. A file appears under its name
+when it is whole and right; until then it is NAME.part, and the same command goes on with it.
+
+  ggufactory fetch s3://gguf/llama Q4_K_M --to ./models
+  ggufactory fetch hf://org/Llama-3.1-8B-Instruct-GGUF Q4_K_M --public-key minisign.pub
+  ggufactory fetch s3://gguf/llama Q4_K_M --link --expires 2h
 """
 
 INSPECT = """\

@@ -61,6 +61,13 @@ def _add_calibration_flags(parser: argparse.ArgumentParser) -> None:
     add_coverage_flags(group)
 
 
+def add_release_flags(parser: argparse.ArgumentParser) -> None:
+    """What lies beside the artifacts."""
+    add = parser.add_argument_group("what lies beside the artifacts").add_argument
+    add("--card", metavar="FILE", help="Markdown that the model card begins with, with front matter or without")
+    add("--sign-key", metavar="FILE", help="minisign's secret key, to sign the manifest and SHA256SUMS with")
+
+
 def _add_conversion_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("how a checkpoint is converted").add_argument
     add("--exact-source", action="store_true", default=None, help="do not round FP8, F16 and F32 weights to BF16 first")
@@ -94,6 +101,8 @@ _AS_GIVEN = (
     "exact_source",
     "pre_tokenizer",
     "metadata_file",
+    "card",
+    "sign_key",
 )
 """Flags that are fields of JobSpec as they are."""
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import ggufactory_kernels as gk
 from ggufactory import job_calibration
 from ggufactory.architectures import ConversionOptions, describe, read_metadata
+from ggufactory.architectures.source_card import source_card
 from ggufactory.assemble import uploads
 from ggufactory.calibrate.imatrix import read_importance_matrices
 from ggufactory.checkpoint import Checkpoint, GgufCheckpoint, open_source
@@ -19,8 +20,12 @@ from ggufactory.plan import plan as planning
 from ggufactory.plan.importance import shown
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
+from ggufactory.plan.provenance import Provenance
 from ggufactory.publish import manifest
+from ggufactory.publish.header import CardHeader, read_header
 from ggufactory.publish.imatrix_entry import list_matrix
+from ggufactory.publish.release import release
+from ggufactory.publish.signing import Signer
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from ggufactory.storage.checksum import Checksum
@@ -91,6 +96,7 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
         prune_layers=spec.prune_layers,
         split_bytes=spec.split_bytes,
         keep_split=_keeps_split(spec, checkpoint),
+        provenance=_provenance(checkpoint),
     )
     if target:
         _check_apart(checkpoint, target, plan)
@@ -100,6 +106,11 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
 def _conversion(spec: JobSpec) -> ConversionOptions:
     metadata = read_metadata(spec.metadata_file) if spec.metadata_file else {}
     return ConversionOptions(spec.exact_source, spec.pre_tokenizer, metadata)
+
+
+def _provenance(checkpoint: Checkpoint | GgufCheckpoint) -> Provenance:
+    read = checkpoint.read if isinstance(checkpoint, Checkpoint) else {}
+    return Provenance(read, source_card(checkpoint))
 
 
 def _keeps_split(spec: JobSpec, checkpoint: Checkpoint | GgufCheckpoint) -> bool:
@@ -127,6 +138,7 @@ def run(spec: JobSpec, watcher: Watcher) -> Result:
     when the input is at fault: nothing of this plan stays behind.
     """
     target = open_store(spec.require_target())
+    beside = _Beside.of(spec)
     plan = make_plan(spec, target)
     if _is_promised(plan):
         target.check_writable()
@@ -134,17 +146,39 @@ def run(spec: JobSpec, watcher: Watcher) -> Result:
         plan = make_plan(spec, target)
         if _is_promised(plan):
             raise UnavailableError(f"{target.uri}: another job replaced the importance matrix, or the source changed")
-    result = _carry_out(spec, target, plan, watcher)
-    if spec.calibration is not None:
-        list_matrix(target, plan)
-    return result
+    return _carry_out(spec, target, plan, beside, watcher)
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What a job brings for what lies beside its artifacts."""
+
+    signer: Signer | None
+    header: CardHeader | None
+
+    @staticmethod
+    def of(spec: JobSpec) -> _Beside:
+        """Before the work: a key or a header that cannot be used must not be found out at its end."""
+        return _Beside(
+            Signer.load(spec.sign_key) if spec.sign_key else None, read_header(spec.card) if spec.card else None
+        )
 
 
 def _is_promised(plan: Plan) -> bool:
     return plan.importance is not None and bool(plan.importance.promise)
 
 
-def _carry_out(spec: JobSpec, target: Store, plan: Plan, watcher: Watcher) -> Result:
+def _carry_out(spec: JobSpec, target: Store, plan: Plan, beside: _Beside, watcher: Watcher) -> Result:
+    result = _make_missing(spec, target, plan, watcher)
+    if spec.calibration is not None:
+        list_matrix(target, plan)
+    if beside.header is not None:
+        manifest.merge(target, {}, beside.header)
+    release(target, beside.signer, watcher.warn)
+    return result
+
+
+def _make_missing(spec: JobSpec, target: Store, plan: Plan, watcher: Watcher) -> Result:
     for _ in range(_ATTEMPTS):
         listed, _ = manifest.read(target)
         progress = uploads.begin(target, plan)
@@ -173,6 +207,7 @@ def republish_headers(spec: JobSpec, watcher: Watcher) -> Result:
     that hold tensors hold no metadata, so a job that changes metadata finds them finished.
     """
     target = open_store(spec.require_target())
+    beside = _Beside.of(spec)
     plan = make_plan(spec, target)
     if _is_promised(plan):
         raise InputError(
@@ -189,7 +224,7 @@ def republish_headers(spec: JobSpec, watcher: Watcher) -> Result:
             f"{target.uri}: {len(others)} files with tensors are not there or not as planned: {shown(others)}",
             fix="Only files that were split (--split-max-size) have their metadata apart: use `ggufactory quantize`",
         )
-    return _carry_out(spec, target, plan, watcher)
+    return _carry_out(spec, target, plan, beside, watcher)
 
 
 def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher: Watcher) -> None:
@@ -202,6 +237,7 @@ def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher:
     def stored(receipt: SpanReceipt) -> None:
         for name, part in receipt.parts:
             progress.parts[name][part.number] = part
+        backends.add(receipt.backend)
         watcher.span_done(receipt)
 
     def checked(result: tuple[str, Checksum]) -> None:
@@ -211,6 +247,7 @@ def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher:
         watcher.file_done(name)
 
     checksums: dict[str, Checksum] = {}
+    backends: set[str] = set()
     watcher.planned(plan, count_missing(plan, progress))
     with open_session(spec.ray_address, spec.workers, tasks.shared_bytes(plan)) as session:
         _raise_failed(tasks.quantize(session, plan, progress, target.uri, stored, watcher))
@@ -220,7 +257,7 @@ def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher:
         unlisted = _unlisted(plan, progress, manifest.read(target)[0])
         watcher.stage("checksum", len(unlisted))
         _raise_failed(tasks.checksum(session, unlisted, target.uri, checked, watcher))
-    manifest.merge(target, manifest.entries_of(plan, progress.finished, checksums))
+    manifest.merge(target, manifest.entries_of(plan, progress.finished, checksums, sorted(backends)))
 
 
 def _unlisted(plan: Plan, progress: Progress, listed: Mapping[str, manifest.Entry]) -> list[ObjectInfo]:

@@ -211,4 +211,6 @@ _JOB_FIELDS: dict[str, Parser] = {
     "exact_source": _flag,
     "pre_tokenizer": _text,
     "metadata_file": _text,
+    "card": _text,
+    "sign_key": _text,
 }

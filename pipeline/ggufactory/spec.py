@@ -51,6 +51,11 @@ class JobSpec:
     metadata_file: str | None = None
     """A JSON file of `general.*` keys that describe the model."""
 
+    card: str | None = None
+    """A Markdown file: what the model card begins with. None: what it has begun with so far."""
+    sign_key: str | None = None
+    """A file of minisign's secret key, to sign the manifest and the checksums with."""
+
     def __post_init__(self) -> None:
         if not self.ladder:
             raise InputError("the ladder is empty", fix="Name at least one rung: --ladder Q8_0,Q4_K_M")

@@ -126,7 +126,7 @@ def test_quantize_inspect_and_verify(capsys: pytest.CaptureFixture[str], tmp_pat
         assert fact in said
 
     assert main(["verify", str(target)]) == 0
-    assert capsys.readouterr().out.count(" ok") == 2
+    assert capsys.readouterr().out.count(" ok") == 5
     with (target / "tinylm-Q8_0.gguf").open("r+b") as file:
         file.seek(1_000_000)
         file.write(b"\0" if file.read(1) != b"\0" else b"\1")
@@ -143,7 +143,9 @@ def test_verify_where_nothing_was_made(capsys: pytest.CaptureFixture[str], tmp_p
     assert "has no manifest.json" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["quantize"], ["plan"], ["verify"], ["inspect"]])
+@pytest.mark.parametrize(
+    "command", [[], ["quantize"], ["plan"], ["verify"], ["inspect"], ["card"], ["publish"], ["fetch"]]
+)
 def test_help_teaches(command: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ggufactory", *command, "--help"], capture_output=True, text=True, check=True

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ggufactory.plan.ladder import LADDERS
+from ggufactory.publish.release import BESIDE
 from ggufactory.storage import open_store
 from job_process import JobProcess, stored_parts
 from weed import Weed
@@ -37,7 +38,7 @@ def _assert_finished(target: str) -> None:
         store.read_into(info.name, 0, memoryview(data))
         assert hashlib.sha256(data).hexdigest() == GOLDEN[rung]["sha256"]
     names = {info.name for info in store.list()}
-    assert names == {"manifest.json", *(f"tinylm-{rung}.gguf" for rung in LADDER)}
+    assert names == {*BESIDE, *(f"tinylm-{rung}.gguf" for rung in LADDER)}
     assert stored_parts(target) == {}
 
 
@@ -152,7 +153,7 @@ def test_s3_server_killed(s3: Weed, s3_prefix: str, tmp_path: Path, big_enough_f
     verified = JobProcess.start(tmp_path / "verify.log", "verify", s3_prefix)
     assert verified.wait() == 0, verified.text()
     assert {info.name for info in open_store(s3_prefix).list()} == {
-        "manifest.json",
+        *BESIDE,
         *(f"{Path(big_enough_for_s3).name}-{rung}.gguf" for rung in ("Q8_0", "Q4_K_M")),
     }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ggufactory.publish.release import BESIDE
 from ggufactory.storage import open_store
 from job_process import JobProcess, stored_parts
 from weed import Weed
@@ -42,7 +43,7 @@ def test_of_the_same_plan(request: pytest.FixtureRequest, tmp_path: Path, tinylm
         assert _sha256(target, f"tinylm-{rung}.gguf") == GOLDEN["plain"][rung]["sha256"]
     assert stored_parts(target) == {}
     names = {info.name for info in open_store(target).list()}
-    assert names == {"manifest.json", "tinylm-Q8_0.gguf", "tinylm-Q4_K_M.gguf"}
+    assert names == {*BESIDE, "tinylm-Q8_0.gguf", "tinylm-Q4_K_M.gguf"}
 
 
 def test_of_different_plans_never_mix_parts(tmp_path: Path, tinylm: str, tinylm_imatrix: str) -> None:

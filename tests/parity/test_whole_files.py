@@ -14,6 +14,7 @@ from ggufactory.assemble import uploads
 from ggufactory.errors import InputError, PlanError
 from ggufactory.plan.ftypes import FILE_TYPES
 from ggufactory.publish.manifest import read
+from ggufactory.publish.release import BESIDE
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from silent_watcher import SilentWatcher
@@ -83,7 +84,7 @@ def test_on_s3(s3: Weed, s3_prefix: str, tinylm: str, tinylm_imatrix: str, from_
         if key.endswith(".gguf")
     }
     assert made == _expected("imatrix")
-    assert {key.rpartition("/")[2] for key in keys} == {*made, "manifest.json"}
+    assert {key.rpartition("/")[2] for key in keys} == {*made, *BESIDE}
     for key in (k for k in keys if k.endswith(".gguf")):
         head = client.head_object(Bucket="gguf", Key=key, ChecksumMode="ENABLED")
         assert head["ChecksumType"] == "FULL_OBJECT"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ggufactory.checkpoint.json_object import parse_json_object
@@ -39,6 +40,8 @@ class Checkpoint:
     """By name; ordered as the reference reads them (files in name order, in a file by tensor name)."""
     files: Mapping[str, ObjectInfo]
     """Every file directly in the folder, by name, pinned by its tag at opening."""
+    read: dict[str, str] = field(default_factory=dict, compare=False)
+    """SHA-256 (hexadecimal) of each small file that was read so far, by name."""
 
     def read_file(self, name: str, *, limit: int = 256 << 20) -> bytes | None:
         """The bytes of a small file of the folder, or None when there is none.
@@ -54,6 +57,7 @@ class Checkpoint:
             raise SourceChangedError(
                 f"{self.store.uri}: {name} was changed after the checkpoint was opened", fix="Start again"
             )
+        self.read[name] = hashlib.sha256(found[0]).hexdigest()
         return found[0]
 
     def read_json(self, name: str) -> dict[str, Any] | None:

@@ -48,7 +48,7 @@ def open_checkpoint(uri: str) -> Checkpoint:
     tensors = _read_tensors(store, [checkpoint.files[name] for name in names])
     if weight_map:
         check_index(weight_map, tensors)
-    return Checkpoint(store, name, tensors, checkpoint.files)
+    return Checkpoint(store, name, tensors, checkpoint.files, checkpoint.read)
 
 
 def _list_folder(store: Store) -> Mapping[str, ObjectInfo]:

@@ -77,3 +77,5 @@ class SpanReceipt:
     seconds: float
     cpu_seconds: float
     """Of all threads of the worker while it made the span."""
+    backend: str
+    """What quantized: "cpu avx512"."""

@@ -24,6 +24,7 @@ from ggufactory.errors import InputError
 from ggufactory.plan.memory import UPLOADS_IN_FLIGHT
 from ggufactory.storage import open_store
 from ggufactory.storage.protocol import Part, Store
+from ggufactory_kernels.cpu import best_instruction_set
 
 Importance = npt.NDArray[np.float32]
 
@@ -63,6 +64,7 @@ def make_span(
         peak_rss=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         seconds=time.monotonic() - began,
         cpu_seconds=time.process_time() - cpu_began,
+        backend=f"cpu {best_instruction_set()}",
     )
 
 

@@ -12,3 +12,8 @@ _WIDTH_OF_FILES = 160
 def stdout_console() -> Console:
     """Where there is no terminal whose width counts, lines are as long as tables need."""
     return Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_FILES)
+
+
+def stderr_console() -> Console:
+    """For what is no result: progress."""
+    return Console(stderr=True)

@@ -25,6 +25,7 @@ from ggufactory.plan.importance import UsedImportance, shown
 from ggufactory.plan.ladder import Rung, resolve
 from ggufactory.plan.layout import Piece, RowCosts, cut
 from ggufactory.plan.options import NO_OPTIONS, Options
+from ggufactory.plan.provenance import UNTOLD, Provenance
 from ggufactory.plan.prune import block_count, prune
 from ggufactory.plan.recipe import Decision, decide_types
 from ggufactory.plan.roles import TensorFacts, reference_order
@@ -81,6 +82,8 @@ class Plan:
     worker_bytes: int
     notes: tuple[str, ...]
     """What the user should know and what is no fault: types that a width forced, and the like."""
+    provenance: Provenance
+    """For the manifest and the model card."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -119,13 +122,15 @@ def make(
     prune_layers: Sequence[int] = (),
     split_bytes: int | None = None,
     keep_split: bool = False,
+    provenance: Provenance = UNTOLD,
 ) -> Plan:
     """Plan `ladder` of `model`.
 
     `files`: the checkpoint's files by name; `quantizable`: the tensor types that the kernels can make;
     `allow_requantize`: also from tensors that are already quantized; `limits`: of the target store;
     `span_bytes`: wished source bytes of a span; `options`: for every rung, under its own; `split_bytes`:
-    tensor bytes of a file at most; `keep_split`: as many files as the source has.
+    tensor bytes of a file at most; `keep_split`: as many files as the source has; `provenance`: what is
+    told of the source.
     PlanError with every fault: unknown rungs, types without a kernel, tensors that may not or cannot be
     converted, importance that is missing or does not fit, limits that no layout keeps.
     """
@@ -191,6 +196,7 @@ def make(
         importance_names=before,
         worker_bytes=memory.WORKER_BASE_BYTES + _largest_span(spans, tensors, costs, planned),
         notes=(*_notes(drafts), *(importance.notes(importance_matrix, before) if importance_matrix else ())),
+        provenance=provenance,
     )
 
 

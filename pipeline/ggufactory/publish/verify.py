@@ -1,43 +1,79 @@
-"""Reading every artifact of a target back and comparing it with the manifest."""
+"""Reading a target back: every artifact is compared with the manifest, and so is what lies beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ggufactory.errors import InputError
-from ggufactory.publish import manifest
+from ggufactory.publish import card, sums
+from ggufactory.publish.card import CARD
+from ggufactory.publish.entry import Entry
+from ggufactory.publish.manifest import FORMAT, MANIFEST, Manifest, require
+from ggufactory.publish.place import place_of
+from ggufactory.publish.release import LATEST, read_small, render_latest
+from ggufactory.publish.signing import SUFFIX, Verifier
+from ggufactory.publish.sums import SUMS
 from ggufactory.storage.checksum import checksum_object
 from ggufactory.storage.protocol import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """On one artifact: `fault` is empty when its bytes are the ones that were made."""
+    """On one object: `fault` is empty when its bytes are the ones that were made."""
 
     file: str
     rung: str
+    """Empty for what lies beside the artifacts."""
     bytes: int
     fault: str = ""
 
 
-def verify(store: Store, on_verdict: Callable[[Verdict], None]) -> list[Verdict]:
-    """Check size, CRC-32 and SHA-256 of every artifact. InputError when the target has no manifest."""
-    entries, tag = manifest.read(store)
-    if tag is None:
-        raise InputError(
-            f"{store.uri} has no {manifest.MANIFEST}",
-            fix="Name the target of a finished `ggufactory quantize` run",
-        )
+def verify(store: Store, key: Verifier | None, on_verdict: Callable[[Verdict], None]) -> list[Verdict]:
+    """Check size, CRC-32 and SHA-256 of every artifact, what lies beside them, and with `key` the
+    signatures. InputError when the target has no manifest."""
+    manifest = require(store)
     verdicts = []
-    for entry in entries.values():
-        verdict = Verdict(entry["file"], entry["rung"], entry["bytes"], _fault(store, entry))
+    for verdict in _verdicts(store, manifest, key):
         verdicts.append(verdict)
         on_verdict(verdict)
     return verdicts
 
 
-def _fault(store: Store, entry: manifest.Entry) -> str:
+def signature_fault(store: Store, name: str, data: bytes, key: Verifier) -> str:
+    """Why `data`, the content of `name`, does not count as signed by `key`; empty when it does."""
+    signature = read_small(store, name + SUFFIX)
+    return "is missing" if signature is None else key.fault(name, data, signature)
+
+
+def _verdicts(store: Store, manifest: Manifest, key: Verifier | None) -> Iterator[Verdict]:
+    for entry in manifest.entries.values():
+        yield Verdict(entry["file"], entry["rung"], entry["bytes"], _fault(store, entry))
+    yield from _beside(store, manifest)
+    if key is not None:
+        for name, data in ((MANIFEST, manifest.data), (SUMS, sums.render_sums(manifest))):
+            yield Verdict(name + SUFFIX, "", len(data), signature_fault(store, name, data, key))
+
+
+def _beside(store: Store, manifest: Manifest) -> Iterator[Verdict]:
+    """Of a manifest of an earlier format, only what is there. A card or a list of someone else's is not judged;
+    a published target has no pointer."""
+    place = place_of(store)
+    wanted = [
+        (CARD, card.render(manifest, place), card.is_ours),
+        (SUMS, sums.render_sums(manifest), sums.is_ours),
+    ]
+    if not place.startswith("hf://"):
+        wanted.append((LATEST, render_latest(manifest), lambda _: True))
+    for name, data, is_ours in wanted:
+        present = read_small(store, name)
+        if present is None:
+            if manifest.format == FORMAT:
+                yield Verdict(name, "", len(data), "is missing")
+        elif is_ours(present):
+            yield Verdict(name, "", len(present), "" if present == data else f"is not that of this {MANIFEST}")
+
+
+def _fault(store: Store, entry: Entry) -> str:
     info = store.stat(entry["file"])
     if info is None:
         return "is missing"

@@ -69,7 +69,7 @@ def open_answer(url: str, where: str, **headers: str) -> Iterator[httpx2.Respons
     `where` names what is asked for, in messages. BusyError when the request, or reading the body,
     failed in a way that may pass.
     """
-    sent = {**_headers(httpx2.URL(url)), "Accept-Encoding": "identity", **headers}
+    sent = {**request_headers(httpx2.URL(url)), "Accept-Encoding": "identity", **headers}
     try:
         with get_session().stream("GET", url, headers=sent, timeout=_TIMEOUT, follow_redirects=True) as answer:
             if answer.status_code >= 400:
@@ -117,7 +117,7 @@ def _get_json(url: str, where: str) -> tuple[object, str | None]:
         raise UnavailableError(f"{where}: what is answered is no JSON", fix="Check HF_ENDPOINT") from error
 
 
-def _headers(url: httpx2.URL) -> dict[str, str]:
+def request_headers(url: httpx2.URL) -> dict[str, str]:
     """Who asks, and for the hub itself the token, found where the hub's own tools find it."""
     asked = None if is_hub(url) else False
     try:

@@ -127,6 +127,10 @@ class S3Store:
     def abort(self, upload: Upload) -> None:
         self._uploads.abort(upload, self._key(upload.name))
 
+    def location(self, name: str) -> tuple[str, str]:
+        """The bucket, and the object's key in it."""
+        return self._bucket.name, self._key(name)
+
     def _key(self, name: str) -> str:
         check_name(name, self.uri)
         return self._prefix + name
