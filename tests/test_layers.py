@@ -14,8 +14,9 @@ PACKAGE = ROOT / "pipeline" / "ggufactory"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
-    frozenset({"cli_job", "cli_imatrix", "cli_calibrate"}),
-    frozenset({"job_file"}),
+    frozenset({"cli_job", "cli_imatrix", "cli_calibrate", "cli_submit"}),
+    frozenset({"submission"}),
+    frozenset({"job_file", "packed_job"}),
     frozenset({"observe", "cli_help"}),
     frozenset({"job", "inspection", "calibration_job"}),
     frozenset({"cluster", "assemble", "publish", "spec"}),

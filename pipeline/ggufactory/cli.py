@@ -12,6 +12,7 @@ from ggufactory.cli_calibrate import add_calibrate_command
 from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPUBLISH, VERIFY
 from ggufactory.cli_imatrix import add_imatrix_commands
 from ggufactory.cli_job import add_cluster_flags, add_job_flags, job_spec
+from ggufactory.cli_submit import add_submit_command
 from ggufactory.errors import GgufactoryError, InputError
 from ggufactory.inspection import inspect
 from ggufactory.observe import tables
@@ -131,4 +132,5 @@ def _parser() -> argparse.ArgumentParser:
 
     add_calibrate_command(commands)
     add_imatrix_commands(commands)
+    add_submit_command(commands)
     return parser
