@@ -88,9 +88,7 @@ class RayNodes:
             )  # fmt: skip
 
     def _wait_ready(self) -> None:
-        request = urllib.request.Request(
-            f"{self.address}/api/version", headers={"Authorization": f"Bearer {TOKEN}"}
-        )
+        request = urllib.request.Request(f"{self.address}/api/version", headers={"Authorization": f"Bearer {TOKEN}"})
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self._processes[0].poll() is None:
             try:
