@@ -67,9 +67,19 @@ def test_each_statement_is_needed(server: Weed, plan: Plan, monkeypatch: pytest.
     _become(server, server.credentials_of(_WITHOUT_DELETING), monkeypatch)
     needs(plan, target)
     _become(server, server.credentials_of(f"without {statement}"), monkeypatch)
-    with pytest.raises(InputError, match="AccessDenied|Forbidden") as refused:
+    with pytest.raises(InputError, match=r"AccessDenied|Forbidden") as refused:
         needs(plan, target)
     assert not [secret for secret in server.credentials_of(f"without {statement}") if secret in str(refused.value)]
+
+
+def test_credentials_that_are_refused_are_not_shown(server: Weed, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, secret = server.credentials_of(_WITHOUT_DELETING)
+    for wrong in ((key, "not" + secret), ("not" + key, secret)):
+        _become(server, wrong, monkeypatch)
+        with pytest.raises(InputError, match="Check the credentials") as refused:
+            job.make_plan(_spec(plan))
+        assert key not in str(refused.value)
+        assert secret not in str(refused.value)
 
 
 def test_deleting_is_not_needed(server: Weed, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

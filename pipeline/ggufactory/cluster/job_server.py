@@ -146,7 +146,8 @@ class JobServer:
             ) from None
         except GgufactoryError:
             raise
-        except (RuntimeError, OSError, ValueError, KeyError) as error:
+        except (RuntimeError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            # The last four come of answers that are no job server's.
             raise UnavailableError(
                 f"Ray at {self.address}: {_one_line(error)}",
                 fix="Check --address: wanted is the dashboard of a cluster's head, such as http://HEAD:8265",
