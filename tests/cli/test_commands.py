@@ -143,7 +143,7 @@ def test_verify_where_nothing_was_made(capsys: pytest.CaptureFixture[str], tmp_p
     assert "has no manifest.json" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["quantize"], ["plan"], ["verify"], ["inspect"]])
+@pytest.mark.parametrize("command", [[], ["quantize"], ["plan"], ["verify"], ["inspect"], ["submit"]])
 def test_help_teaches(command: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ggufactory", *command, "--help"], capture_output=True, text=True, check=True

@@ -24,7 +24,7 @@ from ray.job_submission import JobSubmissionClient
 from ggufactory.errors import GgufactoryError, InputError, UnavailableError
 
 _CONNECT_SECONDS = 10.0
-_ANSWER_SECONDS = 60.0
+_ANSWER_SECONDS = 120.0
 _POLL_SECONDS = 1.0
 _LOST_PATIENCE_SECONDS = 300.0
 """How long a followed job's head may be unreachable."""
