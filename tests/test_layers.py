@@ -14,8 +14,9 @@ PACKAGE = ROOT / "pipeline" / "ggufactory"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
-    frozenset({"cli_job", "cli_imatrix", "cli_calibrate", "cli_card", "cli_publish", "cli_fetch"}),
-    frozenset({"job_file", "cli_coverage"}),
+    frozenset({"cli_job", "cli_imatrix", "cli_calibrate", "cli_card", "cli_publish", "cli_fetch", "cli_submit"}),
+    frozenset({"submission"}),
+    frozenset({"job_file", "packed_job", "cli_coverage"}),
     frozenset({"observe", "cli_help"}),
     frozenset({"job", "inspection"}),
     frozenset({"job_calibration"}),

@@ -10,12 +10,14 @@ import atexit
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,9 +43,17 @@ class Weed:
     WORKER = ("worker-key", "worker-secret")
     """May read `models`, and read and write `gguf`."""
 
-    def __init__(self, folder: Path, buckets: tuple[str, ...] = ("models", "gguf")) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        buckets: tuple[str, ...] = ("models", "gguf"),
+        policies: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """`policies`: IAM policies by name; `credentials_of(name)` may do what its policy says and nothing else."""
         self.folder = folder
         self.buckets = buckets
+        self._policies = policies or {}
+        self._secrets = {name: (secrets.token_hex(10), secrets.token_hex(20)) for name in self._policies}
         self._ports: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -59,15 +69,18 @@ class Weed:
             "AWS_SECRET_ACCESS_KEY": credentials[1],
         }
 
-    def client(self) -> Any:
-        """A plain boto3 client of the administrator, to look at the server from outside."""
+    def credentials_of(self, policy: str) -> tuple[str, str]:
+        return self._secrets[policy]
+
+    def client(self, credentials: tuple[str, str] = ADMIN) -> Any:
+        """A plain boto3 client, to look at the server from outside."""
         config = Config(signature_version="s3v4", retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=20)
         return boto3.session.Session().client(
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",
-            aws_access_key_id=self.ADMIN[0],
-            aws_secret_access_key=self.ADMIN[1],
+            aws_access_key_id=credentials[0],
+            aws_secret_access_key=credentials[1],
             config=config,
         )
 
@@ -121,7 +134,13 @@ class Weed:
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
         identities = self.folder / "identities.json"
-        identities.write_text(json.dumps(_identities(self.ADMIN, self.WORKER)))
+        known = _identities(self.ADMIN, self.WORKER)
+        known["identities"] += [
+            {"name": name, "credentials": [{"accessKey": key, "secretKey": secret}], "policyNames": [name]}
+            for name, (key, secret) in self._secrets.items()
+        ]
+        known["policies"] = [{"name": name, "content": json.dumps(p)} for name, p in self._policies.items()]
+        identities.write_text(json.dumps(known))
         command = [
             _weed_binary(), "-logtostderr=true", "mini", f"-dir={data}",
             "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false",

@@ -15,6 +15,7 @@ from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPU
 from ggufactory.cli_imatrix import add_imatrix_commands
 from ggufactory.cli_job import add_cluster_flags, add_job_flags, add_release_flags, job_spec
 from ggufactory.cli_publish import add_publish_command
+from ggufactory.cli_submit import add_submit_command
 from ggufactory.errors import GgufactoryError, InputError
 from ggufactory.inspection import inspect
 from ggufactory.observe import tables
@@ -146,4 +147,5 @@ def _parser() -> argparse.ArgumentParser:
     add_fetch_command(commands)
     add_calibrate_command(commands)
     add_imatrix_commands(commands)
+    add_submit_command(commands)
     return parser

@@ -131,6 +131,23 @@ Without --text it takes the text that comes with the package: a start, and no su
 used for. An expert of a mixture that few tokens reach has weights that are mostly chance; --coverage says what is done.
 """
 
+SUBMIT = """\
+Run a job on a Ray cluster, by the job server of its head. The job file travels along, and so do small files
+that it names on this machine (imatrix, metadata_file); source and target have to be where the cluster can
+reach them. No credential is sent: the cluster's nodes have their own.
+
+The plan is made here first, so a faulty job fails in seconds. Its fingerprint and the target name the job
+on the cluster: while it runs there, the same command follows it instead of starting it again; once it is
+done, it says so; when it has failed, it is resumed as another attempt.
+
+The job's log goes to standard output, and the exit code is the job's. Ctrl-C only stops following; to stop
+the job itself: ray job stop --address URL ID. Where the cluster asks for a token, set RAY_AUTH_MODE=token
+and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.
+
+  ggufactory submit job.yaml --address http://head:8265
+  ggufactory submit job.yaml --address http://head:8265 --no-wait
+"""
+
 EXIT_CODES = """\
 exit codes:
   0  done, or nothing to do           4  the store or the cluster cannot be reached, or is full

@@ -200,6 +200,13 @@ def _make_missing(spec: JobSpec, target: Store, plan: Plan, watcher: Watcher) ->
     )
 
 
+def is_made(target: Store, plan: Plan) -> bool:
+    """Whether every file of the plan is there and listed, so that a run would have nothing to do."""
+    listed, _ = manifest.read(target)
+    found = {name: uploads.finished_object(target, file) for name, file in plan.files.items()}
+    return all(info and manifest.is_current(listed.get(name), plan.files[name], info) for name, info in found.items())
+
+
 def republish_headers(spec: JobSpec, watcher: Watcher) -> Result:
     """As `run`, when nothing but files of metadata alone has to be made; InputError otherwise.
 

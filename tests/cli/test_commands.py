@@ -144,7 +144,7 @@ def test_verify_where_nothing_was_made(capsys: pytest.CaptureFixture[str], tmp_p
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["quantize"], ["plan"], ["verify"], ["inspect"], ["card"], ["publish"], ["fetch"]]
+    "command", [[], ["quantize"], ["plan"], ["verify"], ["inspect"], ["card"], ["publish"], ["fetch"], ["submit"]]
 )
 def test_help_teaches(command: list[str]) -> None:
     done = subprocess.run(

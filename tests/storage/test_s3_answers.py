@@ -199,7 +199,7 @@ def test_a_store_without_conditional_writes_is_refused(serve: Serve, store: Stor
     server = serve(lambda request: Answer(200, headers={"ETag": '"tag"'}))
     with pytest.raises(InputError, match="If-None-Match"):
         store.check_writable()
-    assert [request.method for request in server.requests] == ["HEAD", "PUT", "PUT", "DELETE"]
+    assert [request.method for request in server.requests] == ["HEAD", "PUT", "PUT", "PUT", "PUT", "DELETE"]
 
 
 # --- uploads ---

@@ -223,8 +223,8 @@ def test_of_many_writers_at_once_one_wins(store: Store, uri: str, how: str) -> N
 
 def test_delete_removes_and_may_be_repeated(store: Store) -> None:
     store.put("a/x", b"1")
-    store.delete("a/x")
-    store.delete("a/x")
+    assert store.delete("a/x")
+    assert store.delete("a/x")
     assert store.stat("a/x") is None
     assert store.list() == []
 

@@ -74,14 +74,20 @@ def complete(store: Store, file: FilePlan, progress: Progress) -> ObjectInfo:
 def end(store: Store, plan: Plan) -> None:
     """Remove the state of a plan whose files are all finished; also that of a run killed before it could."""
     if store.stat(state_name(plan)):
-        store.delete(state_name(plan))
+        _forget(store, plan)
 
 
 def abandon(store: Store, plan: Plan, progress: Progress) -> None:
     """Drop the uploads of a plan that can never finish, so that nothing is left behind."""
     for upload in progress.uploads.values():
         store.abort(upload)
-    store.delete(state_name(plan))
+    _forget(store, plan)
+
+
+def _forget(store: Store, plan: Plan) -> None:
+    """Remove the plan's state. Where nothing may be deleted, one that names no upload says the same."""
+    if not store.delete(state_name(plan)):
+        store.put(state_name(plan), _encode_state(plan, {}))
 
 
 def _join(store: Store, plan: Plan, progress: Progress) -> bool:
@@ -134,8 +140,7 @@ def _record(
 ) -> None:
     """Make our uploads the plan's, unless another run has recorded its own in the meantime."""
     uploads = {**recorded, **{name: upload.id for name, upload in added.items()}}
-    data = json.dumps({"fingerprint": plan.fingerprint, "uploads": uploads}, indent=1).encode()
-    if store.put(state_name(plan), data, create_only=tag is None, if_match=tag) is None:
+    if store.put(state_name(plan), _encode_state(plan, uploads), create_only=tag is None, if_match=tag) is None:
         raise _LookAgainError
 
 
@@ -143,6 +148,10 @@ def _usable(parts: Mapping[int, Part], file: FilePlan) -> dict[int, Part]:
     """The parts whose size is the planned one; any other must be made again."""
     planned = {i + 1: b - a for i, (a, b) in enumerate(zip(file.part_offsets, file.part_offsets[1:], strict=False))}
     return {number: part for number, part in parts.items() if planned.get(number) == part.size}
+
+
+def _encode_state(plan: Plan, uploads: Mapping[str, str]) -> bytes:
+    return json.dumps({"fingerprint": plan.fingerprint, "uploads": uploads}, indent=1).encode()
 
 
 def _parse_state(data: bytes, plan: Plan, store: Store) -> dict[str, str]:

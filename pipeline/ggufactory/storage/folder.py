@@ -88,9 +88,9 @@ class FolderStore:
             self._private.forget(name)
         return ObjectInfo(name, len(data), entity_tag(status))
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str) -> bool:
         if self.stat(name) is None:
-            return
+            return True
         with self._changing(name) as path:
             path.unlink(missing_ok=True)
             self._private.forget(name)
@@ -98,6 +98,7 @@ class FolderStore:
             with suppress(OSError):
                 for folder in path.parents[: name.count("/")]:
                     folder.rmdir()
+        return True
 
     def check_writable(self) -> None:
         with folder_errors(self._root):

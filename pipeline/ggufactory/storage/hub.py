@@ -67,7 +67,7 @@ class HubStore:
     ) -> ObjectInfo | None:
         self._refuse()
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str) -> bool:
         self._refuse()
 
     def check_writable(self) -> None:

@@ -91,11 +91,13 @@ class Store(Protocol):
         """Write a small object atomically. With `create_only` (or `if_match`, a tag) nothing is written
         and None returned when the object exists (or is no longer the one with that tag)."""
 
-    def delete(self, name: str) -> None:
-        """Remove a finished object; nothing happens when there is none."""
+    def delete(self, name: str) -> bool:
+        """Remove a finished object; nothing happens when there is none. False when these credentials may not
+        delete, which is no fault: no job needs to."""
 
     def check_writable(self) -> None:
-        """Prove before any work that this store takes objects and keeps `create_only`. Leaves nothing."""
+        """Prove before any work that this store takes objects and keeps `create_only`. Leaves nothing that may
+        be deleted."""
 
     def create_upload(self, name: str, size: int, metadata: Mapping[str, str]) -> Upload:
         """Begin an object of exactly `size` bytes. Nothing is visible under `name` until `complete`."""

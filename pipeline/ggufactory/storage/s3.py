@@ -8,7 +8,6 @@ import time
 import uuid
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from botocore.exceptions import BotoCoreError
@@ -22,7 +21,9 @@ from ggufactory.storage.s3_uploads import S3Uploads
 
 _UNMET = ("412", "PreconditionFailed")
 _CONFLICT = ("409", "ConditionalRequestConflict", "OperationAborted")
+_FORBIDDEN = ("403", "AccessDenied")
 _CONFLICT_ATTEMPTS = 6
+_PROBE_ATTEMPTS = 4
 
 
 class S3Store:
@@ -94,19 +95,24 @@ class S3Store:
             return None
         return ObjectInfo(name, len(data), answer["ETag"], checksum)
 
-    def delete(self, name: str) -> None:
-        with suppress(RefusedError):
-            self._bucket.call("delete_object", self._key(name), expect=MISSING)
+    def delete(self, name: str) -> bool:
+        try:
+            self._bucket.call("delete_object", self._key(name), expect=(*MISSING, *_FORBIDDEN))
+        except RefusedError as refusal:
+            return refusal.code not in _FORBIDDEN
+        return True
 
     def check_writable(self) -> None:
         self._bucket.require()
-        name = f".ggufactory-probe-{uuid.uuid4().hex}"
-        first = self.put(name, b"1", create_only=True)
+        # Always the same name, so that there is one at most where it may not be deleted.
+        name = ".ggufactory-probe"
         try:
-            second = self.put(name, b"2", create_only=True)
+            # The first that finds one there is refused. More than two are tried, because another run may delete
+            # its probe, which is ours as well, at any moment.
+            kept = any(self.put(name, uuid.uuid4().bytes, create_only=True) is None for _ in range(_PROBE_ATTEMPTS))
         finally:
             self.delete(name)
-        if first is None or second is not None:
+        if not kept:
             raise InputError(
                 f"{self.uri}: the store ignores If-None-Match on PUT, which keeps two runs apart",
                 fix="Use a store that does, such as AWS S3, MinIO or SeaweedFS",
