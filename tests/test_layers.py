@@ -15,7 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
     frozenset({"cli_job", "cli_imatrix", "cli_calibrate"}),
-    frozenset({"job_file"}),
+    frozenset({"job_file", "cli_metrics"}),
     frozenset({"observe", "cli_help"}),
     frozenset({"job", "inspection", "calibration_job"}),
     frozenset({"cluster", "assemble", "publish", "spec"}),
@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"architectures"}),
     frozenset({"checkpoint"}),
     frozenset({"storage", "container"}),
-    frozenset({"errors", "interrupts", "reference", "__init__"}),
+    frozenset({"errors", "interrupts", "metrics", "reference", "__init__"}),
 )
 """From the top down: a module imports its own part and lower layers only."""
 
@@ -34,6 +34,7 @@ ONLY_IN = {
     "botocore": "storage",
     "huggingface_hub": "storage",
     "httpx2": "storage",
+    "prometheus_client": "observe",
 }
 
 

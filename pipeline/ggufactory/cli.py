@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from ggufactory import __version__, interrupts, job
 from ggufactory.cli_calibrate import add_calibrate_command
 from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPUBLISH, VERIFY
 from ggufactory.cli_imatrix import add_imatrix_commands
 from ggufactory.cli_job import add_cluster_flags, add_job_flags, job_spec
+from ggufactory.cli_metrics import add_metrics_flags, exports_of
 from ggufactory.errors import GgufactoryError, InputError
 from ggufactory.inspection import inspect
 from ggufactory.observe import tables
 from ggufactory.observe.console import stdout_console
+from ggufactory.observe.job_meter import JobMeter
 from ggufactory.observe.log_watcher import LogWatcher
 from ggufactory.observe.terminal_watcher import TerminalWatcher
 from ggufactory.plan.summary import as_json
@@ -52,16 +55,24 @@ def _republish_header(options: argparse.Namespace) -> int:
 
 def _run_job(options: argparse.Namespace, run: Callable[[JobSpec, job.Watcher], job.Result]) -> int:
     spec = job_spec(options)
+    with (
+        exports_of(options) as exports,
+        _watcher() as shown,
+        exports.run("quantize", spec.model, shown.warn) as measured,
+        JobMeter(shown, measured, exports.sinks) as meter,
+    ):
+        result = run(spec, meter)
+    tables.print_result(stdout_console(), spec.require_target(), result, shown.tally)
+    return 0
+
+
+@contextmanager
+def _watcher() -> Iterator[TerminalWatcher | LogWatcher]:
     if sys.stderr.isatty():
         with TerminalWatcher() as shown:
-            result = run(spec, shown)
-        tally = shown.tally
+            yield shown
     else:
-        logged = LogWatcher()
-        result = run(spec, logged)
-        tally = logged.tally
-    tables.print_result(stdout_console(), spec.require_target(), result, tally)
-    return 0
+        yield LogWatcher()
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -104,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         runs = commands.add_parser(name, help=short, description=long, epilog=EXIT_CODES, formatter_class=raw)
         add_job_flags(runs)
         add_cluster_flags(runs)
+        add_metrics_flags(runs)
         runs.set_defaults(command=command)
 
     plan = commands.add_parser(

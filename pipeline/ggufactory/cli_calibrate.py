@@ -11,7 +11,9 @@ from ggufactory.calibration_job import (
     CalibrationSpec,
     calibrate,
 )
+from ggufactory.checkpoint.source_name import source_name
 from ggufactory.cli_help import CALIBRATE, EXIT_CODES
+from ggufactory.cli_metrics import add_outcome_flags, exports_of
 from ggufactory.observe.calibration_log import CalibrationLog
 from ggufactory.spec import parse_size
 
@@ -35,6 +37,7 @@ def add_calibrate_command(commands: argparse._SubParsersAction[argparse.Argument
     add("--workers", type=int, metavar="N", default=1, help="take the chunks in N shares at once, on an embedded Ray")
     add("--ray-address", metavar="ADDR", help="join this Ray cluster, with a share for each CPU")
     add("--pre", metavar="NAME", dest="pre_tokenizer", help="llama.cpp's name of an unknown pre-tokenizer")
+    add_outcome_flags(parser)
     parser.set_defaults(command=_calibrate)
 
 
@@ -51,7 +54,9 @@ def _calibrate(options: argparse.Namespace) -> int:
         workers=options.workers,
         ray_address=options.ray_address,
     )
-    made = calibrate(spec, CalibrationLog())
+    log = CalibrationLog()
+    with exports_of(options) as exports, exports.run("calibrate", source_name(spec.source), log.warn):
+        made = calibrate(spec, log)
     unseen = sum(int((entry.counts == 0).sum()) for entry in made.imatrix.entries.values())
     print(
         f"{spec.to}: {len(made.imatrix.entries)} entries from {made.imatrix.chunk_count} chunks of {spec.context} "
