@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ggufactory.metrics import METRICS
+from ggufactory.metrics import LIVE, METRICS
 from prometheus_server import needs_prometheus
 
 OPS = Path(__file__).parents[2] / "ops"
@@ -101,6 +101,15 @@ def test_every_alert_has_a_page(rule: dict[str, Any]) -> None:
     page = OPS.parent / rule["annotations"]["runbook_url"]
     assert rule["alert"] in page.read_text(encoding="utf-8")
     assert page.name in (OPS / "runbook" / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_metric_is_in_the_docs() -> None:
+    page = (OPS.parent / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    for metric in METRICS:
+        labels = [label for label in metric.labels if label != "model" or metric not in LIVE]
+        assert f"| `{metric.name}` | {', '.join(labels)} | {metric.help} |\n" in page
+    for rule in RULES:
+        assert rule["alert"] in page
 
 
 @needs_prometheus
