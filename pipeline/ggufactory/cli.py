@@ -46,19 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _quantize(options: argparse.Namespace) -> int:
-    return _run_job(options, job.run)
+    return _run_job("quantize", options, job.run)
 
 
 def _republish_header(options: argparse.Namespace) -> int:
-    return _run_job(options, job.republish_headers)
+    return _run_job("republish-header", options, job.republish_headers)
 
 
-def _run_job(options: argparse.Namespace, run: Callable[[JobSpec, job.Watcher], job.Result]) -> int:
+def _run_job(name: str, options: argparse.Namespace, run: Callable[[JobSpec, job.Watcher], job.Result]) -> int:
     spec = job_spec(options)
     with (
         exports_of(options) as exports,
         _watcher() as shown,
-        exports.run("quantize", spec.model, shown.warn) as measured,
+        exports.run(name, spec.model, shown.warn) as measured,
         JobMeter(shown, measured, exports.sinks) as meter,
     ):
         result = run(spec, meter)
