@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import ggufactory_kernels as gk
-from ggufactory import __version__
+from ggufactory import __version__, interrupts
 from ggufactory.architectures import ConversionOptions, describe, read_metadata
 from ggufactory.assemble import uploads
 from ggufactory.calibrate.imatrix import read_importance_matrices
@@ -204,7 +204,8 @@ def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher:
     with open_session(
         spec.ray_address, spec.workers, shared, dashboard=spec.dashboard, metadata=_shown_in_ray(plan)
     ) as session:
-        watcher.joined(session)
+        with interrupts.held():
+            watcher.joined(session)
         _raise_failed(tasks.quantize(session, plan, progress, target.uri, stored, watcher.span_failed, watcher))
         for file in plan.files.values():
             if file.name not in progress.finished:

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +28,9 @@ from silent_watcher import SilentWatcher
 pytestmark = [pytest.mark.cluster, needs_prometheus]
 
 OPS = Path(__file__).parents[2] / "ops"
+MODEL = "scraped"
+"""Of no other test: they share a Ray, whose counters go on from job to job."""
+
 UNREACHED = {"ggufactory_spans_retried_total", "ggufactory_spans_failed_total"}
 """Ray shows a counter once it counts something, and nothing fails here."""
 
@@ -46,10 +50,12 @@ def scraped(local_ray: None, tinylm: str, tmp_path_factory: pytest.TempPathFacto
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with _served(text) as node_exporter, open_exports(str(text / "x.prom"), None, port) as exports:
-        result = _run(exports, watcher, JobSpec(source=tinylm, to=str(folder / "out"), ladder=("Q8_0", "Q4_K_M")))
+        spec = JobSpec(source=tinylm, to=str(folder / "out"), ladder=("Q8_0", "Q4_K_M"), name=MODEL)
+        result = _run(exports, watcher, spec)
         with PrometheusServer(folder, _scrape_configs(port, node_exporter)) as prometheus:
             for where in ("ray", "ggufactory"):
-                prometheus.wait_for(f'ggufactory_stage_seconds_count{{job="{where}", stage="checksum"}} == 2')
+                of = f'job="{where}", model="{MODEL}", stage="checksum"'
+                prometheus.wait_for(f"ggufactory_stage_seconds_count{{{of}}} == 2")
             prometheus.wait_for("ggufactory_stale_uploads")
             yield Scraped(prometheus, watcher, result)
 
@@ -63,20 +69,14 @@ def _run(exports: Exports, watcher: SilentWatcher, spec: JobSpec) -> job.Result:
     return result
 
 
-class _served:  # noqa: N801
+@contextmanager
+def _served(folder: Path) -> Iterator[str]:
     """A folder over HTTP, in node exporter's place. Gives the address."""
-
-    def __init__(self, folder: Path) -> None:
-        handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-
-    def __enter__(self) -> str:
-        Thread(target=self._server.serve_forever, daemon=True).start()
-        return f"127.0.0.1:{self._server.server_port}"
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 def _scrape_configs(port: int, node_exporter: str) -> list[dict[str, Any]]:
@@ -111,20 +111,20 @@ def _value(prometheus: PrometheusServer, expression: str) -> float:
 def test_what_was_measured_is_what_is_scraped(scraped: Scraped, exporter: str) -> None:
     prometheus, watcher, result = scraped
     receipts = watcher.receipts
-    of = f'{{job="{exporter}", model="tinylm"}}'
+    of = f'{{job="{exporter}", model="{MODEL}"}}'
     assert len(receipts) == len(result.plan.spans) > 1
     assert _value(prometheus, f"ggufactory_spans_done_total{of}") == len(receipts)
     assert _value(prometheus, f"ggufactory_spans{of}") == len(receipts)
     assert _value(prometheus, f"ggufactory_spans_left{of}") == 0
     assert _value(prometheus, f"ggufactory_source_read_bytes_total{of}") == sum(r.bytes_read for r in receipts)
     for rung in result.plan.rungs:
-        of_rung = f'{{job="{exporter}", model="tinylm", rung="{rung.name}"}}'
+        of_rung = f'{{job="{exporter}", model="{MODEL}", rung="{rung.name}"}}'
         assert _value(prometheus, f"ggufactory_uploaded_bytes_total{of_rung}") == rung.bytes
         assert _value(prometheus, f"ggufactory_parts_uploaded_total{of_rung}") == len(receipts)
     weights = sum(q.weights for r in receipts for q in r.quantized.values())
     assert _value(prometheus, f"sum(ggufactory_weights_quantized_total{of})") == weights > result.plan.elements
     for stage in ("read", "convert", "quantize", "upload"):
-        of_stage = f'{{job="{exporter}", model="tinylm", stage="{stage}"}}'
+        of_stage = f'{{job="{exporter}", model="{MODEL}", stage="{stage}"}}'
         measured = sum(r.stages[stage] for r in receipts)
         assert measured > 0
         assert _value(prometheus, f"ggufactory_stage_busy_seconds_total{of_stage}") == pytest.approx(measured)
@@ -135,7 +135,7 @@ def test_ray_exports_the_table(scraped: Scraped) -> None:
     """Every live metric under its own name with its own labels, and one series by one writer."""
     for metric in LIVE:
         name = metric.name + ("_count" if metric.kind == "histogram" else "")
-        series = scraped.prometheus.query(f'{name}{{job="ray"}}')
+        series = scraped.prometheus.query(f'{name}{{job="ray", model="{MODEL}"}}')
         assert bool(series) == (metric.name not in UNREACHED), metric.name
         for found in series:
             assert set(metric.labels) <= set(found["metric"])

@@ -59,7 +59,8 @@ class Exports:
 @contextmanager
 def open_exports(text_file: str | None, push: str | None, port: int | None) -> Iterator[Exports]:
     """InputError, before any work, for what cannot be meant or is taken. `port`: 0 for any that is free."""
-    disable_created_metrics()  # a second series for each counter, of which nothing is made
+    # A second series for each counter, of which nothing is made. The function has no annotations.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     file, gateway = MetricsTextFile(text_file) if text_file else None, PushGateway(push) if push else None
     if port is None:
         yield Exports(file, gateway, [])
