@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from ggufactory import __version__, interrupts, job
 from ggufactory.cli_calibrate import add_calibrate_command
@@ -19,8 +18,7 @@ from ggufactory.inspection import inspect
 from ggufactory.observe import tables
 from ggufactory.observe.console import stdout_console
 from ggufactory.observe.job_meter import JobMeter
-from ggufactory.observe.log_watcher import LogWatcher
-from ggufactory.observe.terminal_watcher import TerminalWatcher
+from ggufactory.observe.job_watcher import job_watcher
 from ggufactory.plan.summary import as_json
 from ggufactory.publish.verify import verify
 from ggufactory.spec import JobSpec
@@ -57,22 +55,13 @@ def _run_job(name: str, options: argparse.Namespace, run: Callable[[JobSpec, job
     spec = job_spec(options)
     with (
         exports_of(options) as exports,
-        _watcher() as shown,
+        job_watcher() as shown,
         exports.run(name, spec.model, shown.warn) as measured,
         JobMeter(shown, measured, exports.sinks) as meter,
     ):
         result = run(spec, meter)
     tables.print_result(stdout_console(), spec.require_target(), result, shown.tally)
     return 0
-
-
-@contextmanager
-def _watcher() -> Iterator[TerminalWatcher | LogWatcher]:
-    if sys.stderr.isatty():
-        with TerminalWatcher() as shown:
-            yield shown
-    else:
-        yield LogWatcher()
 
 
 def _plan(options: argparse.Namespace) -> int:
