@@ -65,6 +65,7 @@ def local_ray(s3_server: Weed) -> Iterator[None]:
         object_store_memory=128 << 20,
         include_dashboard=False,
         log_to_driver=False,
+        _system_config={"metrics_report_interval_ms": 1000},
         runtime_env={"env_vars": s3_server.environment()},
     )
     yield

@@ -18,6 +18,7 @@ from ggufactory.architectures.model import Model, OutputTensor
 from ggufactory.architectures.options import ConversionOptions
 from ggufactory.cluster.descriptor import PieceWork
 from ggufactory.cluster.span_reader import SpanReader
+from ggufactory.cluster.stage_clock import StageClock
 from ggufactory.cluster.work import sources_of
 from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.storage import open_store
@@ -84,7 +85,7 @@ def read_rows(tensor: OutputTensor, folder: Path, start: int, stop: int) -> tupl
     )
     store = open_store(str(folder))
     etags = {info.name: info.etag for info in store.list()}
-    with SpanReader(store, etags, (piece,)) as reader:
+    with SpanReader(store, etags, (piece,), StageClock()) as reader:
         fetched = reader.finish()
     return reader.held[0], fetched
 

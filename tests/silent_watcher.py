@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ggufactory.cluster.descriptor import SpanReceipt
+from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt
+from ggufactory.cluster.session import Session
+from ggufactory.errors import GgufactoryError
 from ggufactory.plan.plan import Plan
 
 
@@ -12,6 +14,7 @@ from ggufactory.plan.plan import Plan
 class SilentWatcher:
     spans_left: int = 0
     receipts: list[SpanReceipt] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     calibration: list[tuple[int, int]] = field(default_factory=list)
 
@@ -21,8 +24,17 @@ class SilentWatcher:
     def calibrated(self, done: int, total: int, what: str) -> None:
         self.calibration.append((done, total))
 
+    def joined(self, session: Session) -> None:
+        pass
+
     def span_done(self, receipt: SpanReceipt) -> None:
         self.receipts.append(receipt)
+
+    def span_failed(self, name: str, error: GgufactoryError) -> None:
+        self.failed.append(name)
+
+    def checksummed(self, receipt: ChecksumReceipt) -> None:
+        pass
 
     def stage(self, name: str, total: int) -> None:
         pass

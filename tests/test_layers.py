@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"cli_job", "cli_imatrix", "cli_calibrate", "cli_card", "cli_publish", "cli_fetch", "cli_submit"}),
     frozenset({"submission"}),
-    frozenset({"job_file", "packed_job", "cli_coverage"}),
+    frozenset({"job_file", "cli_metrics", "packed_job", "cli_coverage"}),
     frozenset({"observe", "cli_help"}),
     frozenset({"job", "inspection"}),
     frozenset({"job_calibration"}),
@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"architectures"}),
     frozenset({"checkpoint"}),
     frozenset({"storage", "container"}),
-    frozenset({"errors", "interrupts", "reference", "__init__"}),
+    frozenset({"errors", "interrupts", "metrics", "reference", "__init__"}),
 )
 """From the top down: a module imports its own part and lower layers only."""
 
@@ -40,6 +40,7 @@ ONLY_IN = {
     "huggingface_hub": "storage",
     "httpx2": "storage",
     "minisign": "publish",
+    "prometheus_client": "observe",
 }
 
 

@@ -14,14 +14,15 @@ from ggufactory.cli_fetch import add_fetch_command
 from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPUBLISH, VERIFY
 from ggufactory.cli_imatrix import add_imatrix_commands
 from ggufactory.cli_job import add_cluster_flags, add_job_flags, add_release_flags, job_spec
+from ggufactory.cli_metrics import add_metrics_flags, exports_of
 from ggufactory.cli_publish import add_publish_command
 from ggufactory.cli_submit import add_submit_command
 from ggufactory.errors import GgufactoryError, InputError
 from ggufactory.inspection import inspect
 from ggufactory.observe import tables
 from ggufactory.observe.console import stdout_console
-from ggufactory.observe.log_watcher import LogWatcher
-from ggufactory.observe.terminal_watcher import TerminalWatcher
+from ggufactory.observe.job_meter import JobMeter
+from ggufactory.observe.job_watcher import job_watcher
 from ggufactory.plan.summary import as_json
 from ggufactory.publish.signing import Verifier
 from ggufactory.publish.verify import verify
@@ -48,24 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _quantize(options: argparse.Namespace) -> int:
-    return _run_job(options, job.run)
+    return _run_job("quantize", options, job.run)
 
 
 def _republish_header(options: argparse.Namespace) -> int:
-    return _run_job(options, job.republish_headers)
+    return _run_job("republish-header", options, job.republish_headers)
 
 
-def _run_job(options: argparse.Namespace, run: Callable[[JobSpec, job.Watcher], job.Result]) -> int:
+def _run_job(name: str, options: argparse.Namespace, run: Callable[[JobSpec, job.Watcher], job.Result]) -> int:
     spec = job_spec(options)
-    if sys.stderr.isatty():
-        with TerminalWatcher() as shown:
-            result = run(spec, shown)
-        tally = shown.tally
-    else:
-        logged = LogWatcher()
-        result = run(spec, logged)
-        tally = logged.tally
-    tables.print_result(stdout_console(), spec.require_target(), result, tally)
+    with (
+        exports_of(options) as exports,
+        job_watcher() as shown,
+        exports.run(name, spec.model, shown.warn) as measured,
+        JobMeter(shown, measured, exports.sinks) as meter,
+    ):
+        result = run(spec, meter)
+    tables.print_result(stdout_console(), spec.require_target(), result, shown.tally)
     return 0
 
 
@@ -116,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         add_job_flags(runs)
         add_cluster_flags(runs)
         add_release_flags(runs)
+        add_metrics_flags(runs)
         runs.set_defaults(command=command)
 
     plan = commands.add_parser(

@@ -16,8 +16,10 @@ from ggufactory.calibration_spec import (
     DEVICES,
     CalibrationSpec,
 )
+from ggufactory.checkpoint.source_name import source_name
 from ggufactory.cli_coverage import add_coverage_flags, coverage_of
 from ggufactory.cli_help import CALIBRATE, EXIT_CODES
+from ggufactory.cli_metrics import add_outcome_flags, exports_of
 from ggufactory.observe import imatrix_tables
 from ggufactory.observe.calibration_log import CalibrationLog
 from ggufactory.observe.console import stdout_console
@@ -52,6 +54,7 @@ def add_calibrate_command(commands: argparse._SubParsersAction[argparse.Argument
     add("--restart", action="store_true", help="drop what an unfinished calibration of the same file has left")
     add("--pre", metavar="NAME", dest="pre_tokenizer", help="llama.cpp's name of an unknown pre-tokenizer")
     add_coverage_flags(parser)
+    add_outcome_flags(parser)
     parser.set_defaults(command=_calibrate)
 
 
@@ -72,7 +75,9 @@ def _calibrate(options: argparse.Namespace) -> int:
         split=None if options.split == "auto" else options.split,
         restart=options.restart,
     )
-    made = calibrate(spec, CalibrationLog())
+    log = CalibrationLog()
+    with exports_of(options) as exports, exports.run("calibrate", source_name(spec.source), log.warn):
+        made = calibrate(spec, log)
     print(
         f"{spec.to}: {len(made.imatrix.entries)} entries from {made.imatrix.chunk_count} chunks of {spec.context} "
         f"tokens; perplexity {made.perplexity:.4f}; {made.bytes_read / 1e9:,.3f} GB of weights read"

@@ -44,6 +44,7 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("where it runs").add_argument
     add("--ray-address", metavar="ADDR", help="join this Ray cluster ('auto': the one on this machine)")
     add("--workers", type=int, metavar="N", help="spans at once on an embedded Ray (default: one per core)")
+    add("--dashboard", action="store_true", default=None, help="serve Ray's dashboard while an embedded Ray runs")
     add("--device", choices=DEVICES, help="what quantizes (default: auto)")
 
 
@@ -95,6 +96,7 @@ _AS_GIVEN = (
     "name",
     "ray_address",
     "workers",
+    "dashboard",
     "device",
     "keep_split",
     "allow_requantize",

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import ggufactory_kernels as gk
-from ggufactory import job_calibration
+from ggufactory import __version__, interrupts, job_calibration
 from ggufactory.architectures import ConversionOptions, describe, read_metadata
 from ggufactory.architectures.source_card import source_card
 from ggufactory.assemble import uploads
 from ggufactory.calibrate.imatrix import read_importance_matrices
 from ggufactory.checkpoint import Checkpoint, GgufCheckpoint, open_source
-from ggufactory.cluster.descriptor import SpanReceipt
+from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt
 from ggufactory.errors import GgufactoryError, IncompleteError, InputError, UnavailableError, UploadGoneError
 from ggufactory.plan import plan as planning
 from ggufactory.plan.importance import shown
@@ -31,6 +31,9 @@ from ggufactory.storage import open_store
 from ggufactory.storage.checksum import Checksum
 from ggufactory.storage.protocol import ObjectInfo, PartLimits, Store
 
+if TYPE_CHECKING:
+    from ggufactory.cluster.session import Session
+
 NO_LIMITS = PartLimits(min_part_bytes=1, max_part_bytes=1 << 62, max_parts=1 << 30)
 """Of a plan that is only printed."""
 
@@ -46,7 +49,16 @@ class Watcher(job_calibration.Watcher, Protocol):
     def planned(self, plan: Plan, spans_left: int) -> None:
         """Once the plan is made and the store has been asked what is there."""
 
+    def joined(self, session: Session) -> None:
+        """A Ray is there, and the spans are about to be submitted."""
+
     def span_done(self, receipt: SpanReceipt) -> None: ...
+
+    def span_failed(self, name: str, error: GgufactoryError) -> None:
+        """For good; the others go on."""
+
+    def checksummed(self, receipt: ChecksumReceipt) -> None:
+        """A finished file was read back."""
 
     def stage(self, name: str, total: int) -> None:
         """A stage after the spans begins: `total` files."""
@@ -247,17 +259,22 @@ def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher:
         backends.add(receipt.backend)
         watcher.span_done(receipt)
 
-    def checked(result: tuple[str, Checksum]) -> None:
-        name, checksum = result
-        _compare(target, progress.finished[name], checksum)
-        checksums[name] = checksum
-        watcher.file_done(name)
+    def checked(receipt: ChecksumReceipt) -> None:
+        _compare(target, progress.finished[receipt.name], receipt.checksum)
+        checksums[receipt.name] = receipt.checksum
+        watcher.checksummed(receipt)
+        watcher.file_done(receipt.name)
 
     checksums: dict[str, Checksum] = {}
     backends: set[str] = set()
     watcher.planned(plan, count_missing(plan, progress))
-    with open_session(spec.ray_address, spec.workers, tasks.shared_bytes(plan)) as session:
-        _raise_failed(tasks.quantize(session, plan, progress, target.uri, stored, watcher))
+    shared = tasks.shared_bytes(plan)
+    with open_session(
+        spec.ray_address, spec.workers, shared, dashboard=spec.dashboard, metadata=_shown_in_ray(plan)
+    ) as session:
+        with interrupts.held():
+            watcher.joined(session)
+        _raise_failed(tasks.quantize(session, plan, progress, target.uri, stored, watcher.span_failed, watcher))
         for file in plan.files.values():
             if file.name not in progress.finished:
                 progress.finished[file.name] = uploads.complete(target, file, progress)
@@ -265,6 +282,17 @@ def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher:
         watcher.stage("checksum", len(unlisted))
         _raise_failed(tasks.checksum(session, unlisted, target.uri, checked, watcher))
     manifest.merge(target, manifest.entries_of(plan, progress.finished, checksums, sorted(backends)))
+
+
+def _shown_in_ray(plan: Plan) -> dict[str, str]:
+    """What Ray's dashboard says of the job. Everyone who can open it reads this."""
+    return {
+        "job_name": f"ggufactory {plan.name}",
+        "model": plan.name,
+        "ladder": ",".join(rung.name for rung in plan.rungs),
+        "fingerprint": plan.fingerprint,
+        "ggufactory": __version__,
+    }
 
 
 def _unlisted(plan: Plan, progress: Progress, listed: Mapping[str, manifest.Entry]) -> list[ObjectInfo]:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from ggufactory.calibrate.settings import CalibrationSettings
+from ggufactory.checkpoint.source_name import source_name
 from ggufactory.errors import InputError
 from ggufactory.plan.ladder import Rung
 from ggufactory.plan.options import NO_OPTIONS, Options
@@ -32,6 +33,8 @@ class JobSpec:
     ray_address: str | None = None
     workers: int | None = None
     """Spans at once on an embedded Ray; None: one per core."""
+    dashboard: bool = False
+    """An embedded Ray serves its dashboard."""
     device: str = "auto"
     span_bytes: int | None = None
     """Wished source bytes of a span; None: by the model's size."""
@@ -74,6 +77,11 @@ class JobSpec:
             raise InputError("keep_split and split_max_size cannot be used together")
         if self.name is not None and (not self.name.strip() or "/" in self.name or self.name.startswith(".")):
             raise InputError(f"name: wanted a file name without '/' and not beginning with '.', found {self.name!r}")
+
+    @property
+    def model(self) -> str:
+        """What its files are named after."""
+        return self.name or source_name(self.source)
 
     def require_target(self) -> str:
         if self.to is None:

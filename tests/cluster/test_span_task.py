@@ -71,6 +71,28 @@ def _poison(source: Path, tensor: str, bits: int, row: int, column: int) -> None
             path.write_bytes(data)
 
 
+def test_what_the_receipt_has_measured(source: Path, tmp_path: Path) -> None:
+    """Each type of a piece counts once: rungs that share it take what is there."""
+    target = tmp_path / "out"
+    plan = _plan(source, target, ("Q8_0", "Q6_K", "Q4_K_M"))
+    progress = uploads.begin(open_store(str(target)), plan)
+    (work,) = missing_spans(plan, progress, str(target))
+    headers = {file.name: plan.header(rung, file) for rung in plan.rungs for file in rung.files}
+    receipt = make_span(work, headers, {})
+    made = {(t.name, rung.decisions[t.name].type) for rung in plan.rungs for t in plan.tensors}
+    elements = {t.name: t.rows * t.columns for t in plan.tensors}
+    held = {t.name: t.converted_type for t in plan.tensors}
+    expected: dict[str, int] = {}
+    for name, kind in made:
+        if kind != held[name]:
+            expected[kind] = expected.get(kind, 0) + elements[name]
+    assert {kind: q.weights for kind, q in receipt.quantized.items()} == expected
+    assert set(expected) == {"Q8_0", "Q6_K", "Q4_K"}
+    assert all(q.seconds > 0 for q in receipt.quantized.values())
+    assert set(receipt.stages) == {"read", "convert", "quantize", "upload"}
+    assert receipt.stages["quantize"] >= sum(q.seconds for q in receipt.quantized.values())
+
+
 @pytest.fixture
 def source(tmp_path: Path, tinylm: str) -> Path:
     return Path(shutil.copytree(tinylm, tmp_path / "model"))

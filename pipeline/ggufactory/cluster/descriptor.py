@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ggufactory.architectures.model import RowMap
 from ggufactory.checkpoint.rows import SourceRows
+from ggufactory.storage.checksum import Checksum
 from ggufactory.storage.protocol import Part, Upload
 
 
@@ -62,6 +63,14 @@ class SpanWork:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantized:
+    """What was quantized to one tensor type, and in how long."""
+
+    weights: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class SpanReceipt:
     """What a finished span reports."""
 
@@ -79,3 +88,18 @@ class SpanReceipt:
     """Of all threads of the worker while it made the span."""
     backend: str
     """What quantized: "cpu avx512"."""
+    stages: Mapping[str, float]
+    """Seconds in each stage (`metrics.STAGES`) over all threads; stages overlap."""
+    quantized: Mapping[str, Quantized]
+    """By tensor type."""
+    retries: int = 0
+    """Attempts before this one, on whatever worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksumReceipt:
+    """One finished file read back."""
+
+    name: str
+    checksum: Checksum
+    seconds: float

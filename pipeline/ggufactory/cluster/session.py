@@ -7,11 +7,12 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
+from ray.job_config import JobConfig
 
 from ggufactory import interrupts
 from ggufactory.errors import UnavailableError
@@ -24,9 +25,11 @@ _CONNECT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`embedded`: the machine is all there is, so what does not fit now never will."""
+    """`embedded`: the machine is all there is, so what does not fit now never will. `dashboard`: the URL of
+    Ray's, where it has one and told it."""
 
     embedded: bool
+    dashboard: str | None = None
 
     def nodes(self) -> list[dict[str, float]]:
         """The resources of every node that is alive."""
@@ -43,11 +46,19 @@ class Session:
 
 
 @contextmanager
-def open_session(address: str | None, workers: int | None, shared_bytes: int) -> Iterator[Session]:
+def open_session(
+    address: str | None,
+    workers: int | None,
+    shared_bytes: int,
+    *,
+    dashboard: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> Iterator[Session]:
     """Join the Ray at `address` (or of the surrounding `ray job submit`), else start one on this machine.
 
     `workers`: how many spans an embedded Ray runs at once (None: one per core); `shared_bytes`: what
-    the job puts into the object store. UnavailableError when the cluster cannot be reached.
+    the job puts into the object store; `dashboard`: whether an embedded Ray serves one; `metadata`: what
+    Ray's dashboard shows of the job. UnavailableError when the cluster cannot be reached.
     """
     if ray.is_initialized():
         yield Session(embedded=False)
@@ -60,31 +71,36 @@ def open_session(address: str | None, workers: int | None, shared_bytes: int) ->
         _check_reachable(joined)
     try:
         with interrupts.held():
-            _start(joined, workers, shared_bytes)
+            url = _start(joined, workers, shared_bytes, dashboard, JobConfig(metadata=dict(metadata or {})))
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise _unreachable(f"Ray at {joined}" if joined else "an embedded Ray", error) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
     try:
-        yield Session(embedded=not joined)
+        yield Session(embedded=not joined, dashboard=f"http://{url}" if url else None)
     finally:
         with interrupts.held():
             ray.shutdown()
 
 
-def _start(address: str | None, workers: int | None, shared_bytes: int) -> None:
+def _start(
+    address: str | None, workers: int | None, shared_bytes: int, dashboard: bool, job_config: JobConfig
+) -> str | None:
+    """Host and port of the dashboard, where there is one."""
     if address:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        return
+        joined = ray.init(address=address, job_config=job_config, log_to_driver=False, logging_level=logging.ERROR)
+        return joined.dashboard_url or None
     # Without this address Ray would join whatever cluster was last started on the machine.
-    ray.init(
+    started = ray.init(
         address="local",
         num_cpus=workers or os.cpu_count() or 1,
         object_store_memory=_OBJECT_STORE_BYTES + 2 * shared_bytes,
-        include_dashboard=False,
+        include_dashboard=dashboard,
+        job_config=job_config,
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
+    return started.dashboard_url or None
 
 
 def _check_reachable(address: str) -> None:

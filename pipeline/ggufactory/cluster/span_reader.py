@@ -18,6 +18,7 @@ import ggufactory_kernels as gk
 from ggufactory.checkpoint.rows import Bytes, SourceRows
 from ggufactory.cluster.descriptor import PieceWork
 from ggufactory.cluster.row_conversion import apply_value_map, check_stored
+from ggufactory.cluster.stage_clock import StageClock
 from ggufactory.errors import InputError
 from ggufactory.plan.memory import READERS, TILE_BYTES
 from ggufactory.storage.protocol import Store
@@ -35,8 +36,11 @@ class Tile:
 class SpanReader:
     """The span's rows in memory, filled in the background. Use as a context manager."""
 
-    def __init__(self, store: Store, etags: Mapping[str, str], pieces: tuple[PieceWork, ...]) -> None:
+    def __init__(
+        self, store: Store, etags: Mapping[str, str], pieces: tuple[PieceWork, ...], clock: StageClock
+    ) -> None:
         self._store = store
+        self._clock = clock
         self._etags = etags
         self._pieces = pieces
         self.held = [
@@ -44,7 +48,7 @@ class SpanReader:
         ]
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         self._tiles = list(_tiles(pieces))
-        self._reads: list[Future[int]] = [self._pool.submit(self._read_tile, tile) for tile in self._tiles]
+        self._reads: list[Future[int]] = [self._pool.submit(self._make_tile, tile) for tile in self._tiles]
 
     def __enter__(self) -> SpanReader:
         return self
@@ -62,6 +66,10 @@ class SpanReader:
     def finish(self) -> int:
         """Wait for everything; the bytes that were fetched."""
         return sum(read.result() for read in self._reads)
+
+    def _make_tile(self, tile: Tile) -> int:
+        with self._clock.inside("convert"):
+            return self._read_tile(tile)
 
     def _read_tile(self, tile: Tile) -> int:
         piece = self._pieces[tile.piece]
@@ -99,7 +107,8 @@ class SpanReader:
 
         def read(file: str, offset: int, buffer: memoryview) -> None:
             nonlocal counted
-            self._store.read_into(file, offset, buffer, etag=self._etags[file])
+            with self._clock.inside("read"):
+                self._store.read_into(file, offset, buffer, etag=self._etags[file])
             counted += buffer.nbytes
 
         same = source.dtype == piece.converted_type and piece.value_map is None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
@@ -17,13 +17,14 @@ import numpy.typing as npt
 
 import ggufactory_kernels as gk
 from ggufactory.checkpoint.rows import Bytes
-from ggufactory.cluster.descriptor import PartWork, PieceWork, SpanReceipt, SpanWork
+from ggufactory.cluster.descriptor import PartWork, PieceWork, Quantized, SpanReceipt, SpanWork
 from ggufactory.cluster.row_conversion import convert_rows
 from ggufactory.cluster.span_reader import SpanReader, Tile
+from ggufactory.cluster.stage_clock import StageClock
 from ggufactory.errors import InputError
 from ggufactory.plan.memory import UPLOADS_IN_FLIGHT
 from ggufactory.storage import open_store
-from ggufactory.storage.protocol import Part, Store
+from ggufactory.storage.protocol import Part, Store, Upload
 from ggufactory_kernels.cpu import best_instruction_set
 
 Importance = npt.NDArray[np.float32]
@@ -43,11 +44,12 @@ def make_span(
     and InputError for weights that cannot be quantized.
     """
     began, cpu_began = time.monotonic(), time.process_time()
+    clock = StageClock()
     with (
-        SpanReader(open_store(work.source), work.etags, work.pieces) as reader,
-        _Uploads(open_store(work.target)) as uploads,
+        SpanReader(open_store(work.source), work.etags, work.pieces, clock) as reader,
+        _Uploads(open_store(work.target), clock) as uploads,
     ):
-        packer = _Packer(work, reader, importance, threads)
+        packer = _Packer(work, reader, importance, threads, clock)
         for number, part in enumerate(work.parts):
             uploads.wait_for_room()
             data = packer.part(number, headers.get(part.upload.name, b""))
@@ -65,14 +67,17 @@ def make_span(
         seconds=time.monotonic() - began,
         cpu_seconds=time.process_time() - cpu_began,
         backend=f"cpu {best_instruction_set()}",
+        stages=clock.seconds(),
+        quantized=packer.quantized(),
     )
 
 
 class _Uploads:
     """At most `UPLOADS_IN_FLIGHT` parts on their way; the memory bound of the plan rests on it."""
 
-    def __init__(self, target: Store) -> None:
+    def __init__(self, target: Store, clock: StageClock) -> None:
         self._target = target
+        self._clock = clock
         self._pool = ThreadPoolExecutor(UPLOADS_IN_FLIGHT, thread_name_prefix="upload")
         self._sent: list[Future[Part]] = []
 
@@ -89,8 +94,11 @@ class _Uploads:
 
     def start(self, part: PartWork, data: Bytes) -> None:
         assert data.nbytes == part.size
-        upload = self._target.upload_part
-        self._sent.append(self._pool.submit(upload, part.upload, part.number, part.offset, data.data))
+        self._sent.append(self._pool.submit(self._upload, part.upload, part.number, part.offset, data.data))
+
+    def _upload(self, upload: Upload, number: int, offset: int, data: memoryview) -> Part:
+        with self._clock.inside("upload"):
+            return self._target.upload_part(upload, number, offset, data)
 
     def finish(self) -> list[Part]:
         return [sent.result() for sent in self._sent]
@@ -99,11 +107,21 @@ class _Uploads:
 class _Packer:
     """Fills the parts of a span, packing each (piece, type) once."""
 
-    def __init__(self, work: SpanWork, reader: SpanReader, importance: Mapping[str, Importance], threads: int) -> None:
+    def __init__(
+        self,
+        work: SpanWork,
+        reader: SpanReader,
+        importance: Mapping[str, Importance],
+        threads: int,
+        clock: StageClock,
+    ) -> None:
         self._work = work
         self._reader = reader
         self._importance = importance
         self._threads = threads
+        self._clock = clock
+        self._weights: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self._uses = Counter(key for part in work.parts for key in _keys(part))
         self._kept: dict[_Key, Bytes] = {}
         self.quantizations = 0
@@ -127,16 +145,26 @@ class _Packer:
         assert at == part.size
         return data
 
+    def quantized(self) -> dict[str, Quantized]:
+        """So far, by tensor type."""
+        return {kind: Quantized(weights, self._seconds[kind]) for kind, weights in self._weights.items()}
+
     def _fill(self, key: _Key, piece: PieceWork, rows: Bytes) -> None:
         self._uses[key] -= 1
         if key in self._kept:
             rows[:] = self._kept[key] if self._uses[key] else self._kept.pop(key)
             return
         # The held type goes through the kernel too: it copies, and refuses what is not finite.
+        spent = 0.0
         for tile in self._reader.tiles(key.piece):
+            began = time.monotonic()
             self._pack(key, piece, tile, rows[tile.start : tile.stop])
+            spent += time.monotonic() - began
+        self._clock.add("quantize", spent)
         if key.kind != piece.converted_type:
             self.quantizations += 1
+            self._weights[key.kind] += piece.rows * piece.columns
+            self._seconds[key.kind] += spent
             if self._uses[key]:
                 self._kept[key] = rows.copy()
 

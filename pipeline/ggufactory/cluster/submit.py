@@ -64,8 +64,10 @@ def run_all(
     on_result: Callable[[Any], None],
     waiter: Waiter,
     fix: str = FIX_MEMORY,
+    on_failure: Callable[[str, GgufactoryError], None] | None = None,
 ) -> dict[str, GgufactoryError]:
     """Submit every named call, hand each result to `on_result` as it comes, return the failed ones.
+    `on_failure` hears of each of those at once.
 
     A task that fails for good is noted and the others go on. InputError and UploadGoneError end the
     run at once: no other task can help. UnavailableError when the store is down, or when no node can
@@ -99,6 +101,8 @@ def run_all(
                     raise failure from error
                 if lost_in_a_row >= _LOST_IN_A_ROW:
                     raise UnavailableError(failure.message, fix="Start the same command again: it resumes") from error
+                if on_failure:
+                    on_failure(name, failure)
             else:
                 lost_in_a_row = 0
                 on_result(result)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import ray
 
-from ggufactory.cluster.descriptor import SpanReceipt, SpanWork
+from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt, SpanWork
 from ggufactory.cluster.session import Session
 from ggufactory.cluster.span_task import make_span
 from ggufactory.cluster.submit import Call, Waiter, options, put_all, run_all
@@ -19,22 +21,30 @@ from ggufactory.plan.memory import WORKER_BASE_BYTES
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
 from ggufactory.storage import open_store
-from ggufactory.storage.checksum import Checksum, checksum_object
+from ggufactory.storage.checksum import checksum_object
 from ggufactory.storage.protocol import ObjectInfo
 
 
 def _make_span(work: SpanWork, headers: list[str], importance: list[str], *blobs: Any) -> SpanReceipt:
     """`blobs`: the headers, then the importance arrays, fetched by Ray because they are arguments."""
     count = len(headers)
-    return make_span(
+    receipt = make_span(
         work,
         dict(zip(headers, blobs[:count], strict=True)),
         dict(zip(importance, blobs[count:], strict=True)),
     )
+    return replace(receipt, retries=_attempts_before())
 
 
-def _checksum_object(target: str, name: str, size: int, etag: str) -> tuple[str, Checksum]:
-    return name, checksum_object(open_store(target), ObjectInfo(name, size, etag))
+def _attempts_before() -> int:
+    """Of the task that this process is in. Ray tells them to nobody else; its public context leaves them out."""
+    return int(ray._private.worker.global_worker.core_worker.get_current_task_attempt_number())
+
+
+def _checksum_object(target: str, name: str, size: int, etag: str) -> ChecksumReceipt:
+    began = time.monotonic()
+    checksum = checksum_object(open_store(target), ObjectInfo(name, size, etag))
+    return ChecksumReceipt(name, checksum, time.monotonic() - began)
 
 
 def shared_bytes(plan: Plan) -> int:
@@ -49,6 +59,7 @@ def quantize(
     progress: Progress,
     target: str,
     on_receipt: Callable[[SpanReceipt], None],
+    on_failure: Callable[[str, GgufactoryError], None],
     waiter: Waiter,
 ) -> dict[str, GgufactoryError]:
     """Make every missing part of `plan`; the spans that failed, by name."""
@@ -64,14 +75,14 @@ def quantize(
             blobs = [*headers.values(), *(importance[name] for name in weighed)]
             yield f"span {work.index}", _bind(task, work, list(headers), weighed, *blobs)
 
-    return run_all(session, calls(), plan.worker_bytes, on_receipt, waiter)
+    return run_all(session, calls(), plan.worker_bytes, on_receipt, waiter, on_failure=on_failure)
 
 
 def checksum(
     session: Session,
     objects: Sequence[ObjectInfo],
     target: str,
-    on_checksum: Callable[[tuple[str, Checksum]], None],
+    on_checksum: Callable[[ChecksumReceipt], None],
     waiter: Waiter,
 ) -> dict[str, GgufactoryError]:
     """Read finished files back, one task each; the files that failed, by name."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from ggufactory.cluster.descriptor import SpanReceipt
+from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt
+from ggufactory.errors import GgufactoryError
 from ggufactory.observe.numbers import show_bytes, show_seconds
 from ggufactory.observe.tally import Tally
 from ggufactory.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from ggufactory.cluster.session import Session
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -34,10 +39,22 @@ class LogWatcher:
     def calibrated(self, done: int, total: int, what: str) -> None:
         self._line(f'calibrated="{done} of {total} {what}"')
 
+    def joined(self, session: Session) -> None:
+        nodes = session.nodes()
+        cpus = sum(node.get("CPU", 0) for node in nodes)
+        dashboard = f" dashboard={session.dashboard}" if session.dashboard else ""
+        self._line(f"ray nodes={len(nodes)} cpus={cpus:g}{dashboard}")
+
     def span_done(self, receipt: SpanReceipt) -> None:
         self.tally.add(receipt)
         if self.tally.done == self.tally.spans_left:
             self._progress()
+
+    def span_failed(self, name: str, error: GgufactoryError) -> None:
+        self._line(f'failed task="{name}" error="{error}"')
+
+    def checksummed(self, receipt: ChecksumReceipt) -> None:
+        """Its file is told of as done."""
 
     def stage(self, name: str, total: int) -> None:
         self._line(f"stage={name} files={total}")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ggufactory.cluster.descriptor import SpanReceipt
+from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt
+from ggufactory.errors import GgufactoryError
 from ggufactory.observe.numbers import show_bytes, show_seconds
 from ggufactory.observe.tally import Tally
 from ggufactory.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from ggufactory.cluster.session import Session
 
 
 class TerminalWatcher:
@@ -50,10 +56,20 @@ class TerminalWatcher:
     def calibrated(self, done: int, total: int, what: str) -> None:
         self._progress.update(self._task, description="calibrate", total=total, completed=done, told=what)
 
+    def joined(self, session: Session) -> None:
+        if session.dashboard:
+            self._console.print(f"Ray's dashboard: {session.dashboard}")
+
     def span_done(self, receipt: SpanReceipt) -> None:
         self.tally.add(receipt)
         self._progress.update(self._task, completed=self.tally.spans_there)
         self.tick()
+
+    def span_failed(self, name: str, error: GgufactoryError) -> None:
+        self._console.print(f"[red]failed:[/red] {escape(f'{name}: {error}')}", highlight=False)
+
+    def checksummed(self, receipt: ChecksumReceipt) -> None:
+        """Its file is told of as done."""
 
     def stage(self, name: str, total: int) -> None:
         self._task = self._progress.add_task(name, total=total, told="")
