@@ -30,7 +30,8 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[2] == [*row, "0.7977"]
     assert ["-", "output"] in [line[:2] for line in lines]
     assert ["2", "69.24", "13.60%", "0.2629"] in lines
-    assert ["0", "ffn_down_exps,", "ffn_gate_exps,", "ffn_up_exps", "4", "1", "0", "95.5", "200"] in lines
+    experts = ["0", "ffn_down_exps,", "ffn_gate_exps,", "ffn_up_exps", "4", "1", "0", "95.5", "200"]
+    assert [*experts, "2", "1", "(0),", "2", "(61)"] in lines
     assert "blk.3.ffn_up_exps.weight has no data" in said
 
 
@@ -65,6 +66,7 @@ def test_show_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         "entry": "blk.0.ffn_down_exps.weight",
         "matrices": 4,
         "unseen": [1],
+        "thin": [[1, 0], [2, 61]],
         "fewest": 0,
         "median": 95.5,
         "most": 200,
