@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from ggufactory import __version__
 from ggufactory.calibrate import streamed_pass
 from ggufactory.calibrate.collected import Collected
 from ggufactory.calibrate.device import device_of
-from ggufactory.calibrate.distribution import Distribution, Workload, distribute
+from ggufactory.calibrate.distribution import Distribution, Way, Workload, distribute
 from ggufactory.calibrate.heap import told_when_exhausted
 from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.calibrate.streamed_pass import Tokens, group_size
@@ -22,12 +22,48 @@ from ggufactory.calibrate.unfinished import Unfinished
 from ggufactory.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from ggufactory.calibration_job import CalibrationSpec, Watcher
     from ggufactory.cluster.calibration import Work
     from ggufactory.cluster.session import Session
 
 _WORKER_BASE_BYTES = 1 << 30
 """Of a worker before its first layer: PyTorch, transformers, a group of chunks."""
+
+
+class Settings(Protocol):
+    """What `CalibrationSpec` says of how a model is run; see there."""
+
+    @property
+    def to(self) -> str: ...
+    @property
+    def compute_dtype(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def hidden_bytes(self) -> int: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def ray_address(self) -> str | None: ...
+    @property
+    def split(self) -> Way | None: ...
+    @property
+    def restart(self) -> bool: ...
+
+
+class Watcher(Protocol):
+    """Who is told how it goes; see calibration_job.py."""
+
+    def planned(self, how: str) -> None: ...
+
+    def advanced(self, done: int, total: int) -> None: ...
+
+    def layer_done(self, done: int, layers: int) -> None: ...
+
+    def share_done(self, done: int, shares: int) -> None: ...
+
+    def tick(self) -> None: ...
+
+    def warn(self, message: str) -> None: ...
 
 
 class CalibrationRun:
@@ -37,7 +73,7 @@ class CalibrationRun:
     one of the same name.
     """
 
-    def __init__(self, spec: CalibrationSpec, checkpoint: Checkpoint, chunks: Tokens, watcher: Watcher) -> None:
+    def __init__(self, spec: Settings, checkpoint: Checkpoint, chunks: Tokens, watcher: Watcher) -> None:
         self._spec = spec
         self._checkpoint = checkpoint
         self._chunks = chunks
@@ -162,7 +198,7 @@ class CalibrationRun:
         return _WORKER_BASE_BYTES + model.largest_bytes + 2 * model.largest_parameter_bytes + hidden + sums
 
 
-def _identity(spec: CalibrationSpec, checkpoint: Checkpoint, chunks: Tokens) -> Mapping[str, str]:
+def _identity(spec: Settings, checkpoint: Checkpoint, chunks: Tokens) -> Mapping[str, str]:
     """All that decides the result, by the words that a user knows it by."""
     stored = {tensor.file for tensor in checkpoint.tensors.values()}
     files = [
