@@ -14,9 +14,12 @@ PACKAGE = ROOT / "pipeline" / "ggufactory"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
+    frozenset({"cli_sync", "cli_status", "cli_gc"}),
     frozenset({"cli_job", "cli_imatrix", "cli_calibrate"}),
+    frozenset({"catalog"}),
     frozenset({"job_file"}),
     frozenset({"observe", "cli_help"}),
+    frozenset({"sync", "leftovers", "target_status"}),
     frozenset({"job", "inspection", "calibration_job"}),
     frozenset({"cluster", "assemble", "publish", "spec"}),
     frozenset({"plan"}),
@@ -24,6 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"architectures"}),
     frozenset({"checkpoint"}),
     frozenset({"storage", "container"}),
+    frozenset({"duration"}),
     frozenset({"errors", "interrupts", "reference", "__init__"}),
 )
 """From the top down: a module imports its own part and lower layers only."""

@@ -6,18 +6,22 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from ggufactory import __version__, interrupts, job
+from ggufactory.assemble.lease import leased
 from ggufactory.cli_calibrate import add_calibrate_command
+from ggufactory.cli_gc import add_gc_command
 from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPUBLISH, VERIFY
 from ggufactory.cli_imatrix import add_imatrix_commands
 from ggufactory.cli_job import add_cluster_flags, add_job_flags, job_spec
-from ggufactory.errors import GgufactoryError, InputError
+from ggufactory.cli_status import add_status_command
+from ggufactory.cli_sync import add_sync_command
+from ggufactory.errors import GgufactoryError, InputError, LeaseHeldError
 from ggufactory.inspection import inspect
 from ggufactory.observe import tables
 from ggufactory.observe.console import stdout_console
-from ggufactory.observe.log_watcher import LogWatcher
-from ggufactory.observe.terminal_watcher import TerminalWatcher
+from ggufactory.observe.job_watcher import job_watcher
 from ggufactory.plan.summary import as_json
 from ggufactory.publish.verify import verify
 from ggufactory.spec import JobSpec
@@ -27,7 +31,7 @@ from ggufactory.storage import open_store
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code as `ggufactory --help` lists them."""
     options = _parser().parse_args(arguments)
-    interrupts.install()
+    interrupts.install(getattr(options, "grace", 0.0))
     try:
         return int(options.command(options))
     except GgufactoryError as error:
@@ -52,15 +56,18 @@ def _republish_header(options: argparse.Namespace) -> int:
 
 def _run_job(options: argparse.Namespace, run: Callable[[JobSpec, job.Watcher], job.Result]) -> int:
     spec = job_spec(options)
-    if sys.stderr.isatty():
-        with TerminalWatcher() as shown:
+    with ExitStack() as lease:
+        if options.if_locked:
+            try:
+                lease.enter_context(leased(open_store(spec.require_target()), spec.source))
+            except LeaseHeldError as held:
+                if options.if_locked == "fail":
+                    raise
+                print(f"ggufactory: skipped: {held.message}", file=sys.stderr)
+                return 0
+        with job_watcher() as shown:
             result = run(spec, shown)
-        tally = shown.tally
-    else:
-        logged = LogWatcher()
-        result = run(spec, logged)
-        tally = logged.tally
-    tables.print_result(stdout_console(), spec.require_target(), result, tally)
+    tables.print_result(stdout_console(), spec.require_target(), result, shown.tally)
     return 0
 
 
@@ -129,6 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("path", metavar="CHECKPOINT_OR_GGUF", help="a folder, a .gguf file, or either on s3:// or hf://")
     look.set_defaults(command=_inspect)
 
+    add_sync_command(commands)
+    add_status_command(commands)
+    add_gc_command(commands)
     add_calibrate_command(commands)
     add_imatrix_commands(commands)
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Protocol
 
@@ -11,8 +12,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from ggufactory import interrupts
+from ggufactory.cluster import stopping
 from ggufactory.cluster.session import Session
 from ggufactory.errors import (
+    DamagedSourceError,
     GgufactoryError,
     InputError,
     TransientStoreError,
@@ -50,7 +53,8 @@ def options(stage: str, *, memory: int) -> dict[str, Any]:
         "num_cpus": 1,
         "memory": memory,
         "max_retries": _RETRIES,
-        "retry_exceptions": [TransientStoreError, ConnectionError],
+        # Damaged weights as well: what a worker read may have been damaged on its way to it.
+        "retry_exceptions": [TransientStoreError, ConnectionError, DamagedSourceError],
     }
 
 
@@ -64,11 +68,11 @@ def run_all(
 ) -> dict[str, GgufactoryError]:
     """Submit every named call, hand each result to `on_result` as it comes, return the failed ones.
 
-    A task that fails for good is noted and the others go on. InputError and UploadGoneError end the
-    run at once: no other task can help. UnavailableError when the store is down, or when no node can
-    ever take a task of `memory` bytes; StoppedError within a second of a signal. What was still running
-    then ends with the session: cancelling tasks one by one can crash Ray's driver when one completes at
-    the same moment (seen with 2.60).
+    A task that fails for good is noted and the others go on, also when it met weights that are damaged.
+    Any other InputError, and UploadGoneError, end the run at once: no other task can help.
+    UnavailableError when the store is down, or when no node can ever take a task of `memory` bytes.
+    StoppedError on a signal: what has begun may end within the grace, and its results count. What is
+    still running after that ends with the session.
     """
     if session.embedded and not session.fits(1, memory):
         raise UnavailableError(_too_small(session, memory), fix="Ask for smaller spans (--span-size)")
@@ -78,6 +82,8 @@ def run_all(
     watchdog = _Watchdog(session, memory, waiter)
     lost_in_a_row = 0
     while True:
+        if interrupts.grace_left():
+            _let_end(pending, on_result, waiter)
         interrupts.check()
         for name, call in islice(source, _WINDOW - len(pending)):
             pending[call()] = name
@@ -93,13 +99,28 @@ def run_all(
             except RayError as error:
                 failed[name] = failure = _cause(error)
                 lost_in_a_row += isinstance(failure, TransientStoreError)
-                if isinstance(failure, InputError | UploadGoneError):
+                if isinstance(failure, InputError | UploadGoneError) and not isinstance(failure, DamagedSourceError):
                     raise failure from error
                 if lost_in_a_row >= _LOST_IN_A_ROW:
                     raise UnavailableError(failure.message, fix="Start the same command again: it resumes") from error
             else:
                 lost_in_a_row = 0
                 on_result(result)
+
+
+def _let_end(pending: Mapping[ray.ObjectRef[Any], str], on_result: Callable[[Any], None], waiter: Waiter) -> None:
+    """A signal has come: wait for the tasks that have begun, until the grace is over; the others do not begin."""
+    waiter.warn("stopping: no new span begins, those that have begun may end; another signal stops at once")
+    left = list(pending)
+    with stopping.asked():
+        while left and (seconds := interrupts.grace_left()):
+            ready, left = ray.wait(left, timeout=min(seconds, _POLL_SECONDS))
+            waiter.tick()
+            for ref in ready:
+                with suppress(RayError):  # it is made again by the run that resumes this one
+                    result = ray.get(ref)
+                    if result is not None:
+                        on_result(result)
 
 
 @interrupts.held()

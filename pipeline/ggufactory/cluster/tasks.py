@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
+from ggufactory.cluster import stopping
 from ggufactory.cluster.descriptor import SpanReceipt, SpanWork
 from ggufactory.cluster.session import Session
 from ggufactory.cluster.span_task import make_span
@@ -23,8 +24,11 @@ from ggufactory.storage.checksum import Checksum, checksum_object
 from ggufactory.storage.protocol import ObjectInfo
 
 
-def _make_span(work: SpanWork, headers: list[str], importance: list[str], *blobs: Any) -> SpanReceipt:
-    """`blobs`: the headers, then the importance arrays, fetched by Ray because they are arguments."""
+def _make_span(work: SpanWork, headers: list[str], importance: list[str], *blobs: Any) -> SpanReceipt | None:
+    """`blobs`: the headers, then the importance arrays, fetched by Ray because they are arguments. None: the
+    run is being stopped."""
+    if stopping.is_asked():
+        return None
     count = len(headers)
     return make_span(
         work,
@@ -33,7 +37,10 @@ def _make_span(work: SpanWork, headers: list[str], importance: list[str], *blobs
     )
 
 
-def _checksum_object(target: str, name: str, size: int, etag: str) -> tuple[str, Checksum]:
+def _checksum_object(target: str, name: str, size: int, etag: str) -> tuple[str, Checksum] | None:
+    """None: the run is being stopped."""
+    if stopping.is_asked():
+        return None
     return name, checksum_object(open_store(target), ObjectInfo(name, size, etag))
 
 

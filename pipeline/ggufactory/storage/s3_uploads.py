@@ -13,7 +13,7 @@ from typing import Any
 from ggufactory.errors import TransientStoreError, UnavailableError, UploadGoneError
 from ggufactory.storage import crc32
 from ggufactory.storage.names import check_metadata
-from ggufactory.storage.protocol import ObjectInfo, Part, Upload
+from ggufactory.storage.protocol import ObjectInfo, OpenUpload, Part, Upload
 from ggufactory.storage.s3_bucket import RefusedError, S3Bucket, decode_crc32, encode_crc32
 from ggufactory.storage.s3_client import PartBody
 
@@ -62,9 +62,23 @@ class S3Uploads:
                 listed["Size"],
                 listed["ETag"],
                 decode_crc32(listed.get("ChecksumCRC32")),
+                listed["LastModified"].timestamp() if "LastModified" in listed else None,
             )
             copies.setdefault(part.number, set()).add(part)
         return {number: found.pop() for number, found in sorted(copies.items()) if len(found) == 1}
+
+    def list_open(self, folder: str, prefix: str) -> list[OpenUpload]:
+        """Of the keys that start with `folder` and then `prefix`; names are what follows `folder`."""
+        found: list[OpenUpload] = []
+        following: dict[str, Any] = {}
+        while True:
+            page = self._bucket.call("list_multipart_uploads", Prefix=folder + prefix, **following)
+            for listed in page.get("Uploads", []):
+                upload = Upload(listed["Key"].removeprefix(folder), listed["UploadId"], 0)
+                found.append(OpenUpload(upload, listed["Initiated"].timestamp()))
+            if not page.get("IsTruncated"):
+                return sorted(found, key=lambda entry: (entry.upload.name, entry.began))
+            following = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def complete(self, upload: Upload, key: str, parts: Sequence[Part]) -> ObjectInfo:
         checksum = _combined(parts)

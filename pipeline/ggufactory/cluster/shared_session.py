@@ -1,0 +1,59 @@
+"""One Ray for several jobs, begun by the first that needs it. Importing this does not import Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ggufactory.errors import IncompleteError
+
+if TYPE_CHECKING:
+    from ggufactory.cluster.session import Session
+
+
+class SharedSession:
+    """Use as a context manager, and `use` within it once per job. Arguments as of `open_session`."""
+
+    def __init__(self, address: str | None, workers: int | None) -> None:
+        self._address = address
+        self._workers = workers
+        self._opened = ExitStack()
+        self._session: Session | None = None
+        self._shared_bytes = 0
+
+    def __enter__(self) -> SharedSession:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    @contextmanager
+    def use(self, shared_bytes: int) -> Iterator[Session]:
+        """A session whose object store has room for `shared_bytes`: the one that is open, if it has.
+
+        A job that ends early leaves tasks behind in Ray's queues: then the next one gets another session.
+        """
+        if self._session is not None and shared_bytes > self._shared_bytes:
+            self._close()
+        try:
+            yield self._session or self._open(shared_bytes)
+        except IncompleteError:  # every task has ended
+            raise
+        except BaseException:
+            self._close()
+            raise
+
+    def _open(self, shared_bytes: int) -> Session:
+        from ggufactory.cluster.session import open_session  # Ray takes seconds to import
+
+        self._session = self._opened.enter_context(open_session(self._address, self._workers, shared_bytes))
+        self._shared_bytes = shared_bytes
+        return self._session
+
+    def _close(self) -> None:
+        self._session = None
+        self._opened.close()
