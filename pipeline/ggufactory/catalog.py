@@ -70,11 +70,13 @@ def _model(entry: object, common: Mapping[str, object], where: str) -> Model:
         given["source"] = _pinned(given["source"], revision, where, faults)
     if "to" not in given and "target" not in given:
         faults.append(f"{where}: has no target, and the catalogue has none for all")
+    if "ladder" not in given:
+        faults.append(f"{where}: has no ladder, and the catalogue has none for all")
     faults += _field_faults(given, where)
     if faults:
         raise PlanError(faults)
     try:
-        return Model(spec=JobSpec(**{"ladder": (), **job_fields(given, where)}), priority=priority)
+        return Model(spec=JobSpec(**job_fields(given, where)), priority=priority)
     except InputError as error:
         raise InputError(f"{where}: {error.message.removeprefix(f'{where}: ')}", fix=error.fix) from error
 

@@ -46,7 +46,8 @@ class State(StrEnum):
 class Outcome:
     """What became of one model."""
 
-    source: str
+    model: str
+    """Its name where it has one of its own, else its source."""
     target: str
     state: State
     seconds: float
@@ -119,7 +120,7 @@ def _check_apart(models: Sequence[Model], planned: dict[tuple[str, str], list[in
             shared[target, tuple(numbers)].append(name)
     faults = [
         f"{target}: {', '.join(names[:3])}{' …' if len(names) > 3 else ''} would be written for "
-        + " and ".join(models[number].spec.source for number in numbers)
+        + " and ".join(_name(models[number].spec) for number in numbers)
         for (target, numbers), names in shared.items()
     ]
     if faults:
@@ -158,14 +159,14 @@ def _make(spec: JobSpec, watcher: Watcher, session: SharedSession, leases: _Leas
             return _done(spec, job.run(spec, shown, session), began)
     except LeaseHeldError as error:
         code = 0 if if_locked == "skip" else error.exit_code
-        return Outcome(spec.source, spec.require_target(), State.LOCKED, _since(began), (), 0, code, str(error))
+        return Outcome(_name(spec), spec.require_target(), State.LOCKED, _since(began), (), 0, code, str(error))
     except Exception as error:  # noqa: BLE001 - as above
         return _failed(spec, error, began, watcher)
 
 
 def _done(spec: JobSpec, result: job.Result, began: float) -> Outcome:
     return Outcome(
-        spec.source,
+        _name(spec),
         spec.require_target(),
         State.MADE if result.made else State.CURRENT,
         _since(began),
@@ -180,7 +181,11 @@ def _failed(spec: JobSpec, error: Exception, began: float, watcher: Watcher) -> 
         code, message = error.exit_code, str(error)
     else:
         watcher.fault("".join(traceback.format_exception(error)))
-    return Outcome(spec.source, spec.require_target(), State.FAILED, _since(began), (), 0, code, message)
+    return Outcome(_name(spec), spec.require_target(), State.FAILED, _since(began), (), 0, code, message)
+
+
+def _name(spec: JobSpec) -> str:
+    return spec.name or spec.source
 
 
 def _since(began: float) -> float:

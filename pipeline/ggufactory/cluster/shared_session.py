@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ggufactory.cluster.session import Session
 
 
+_SPARE_BYTES = 64 << 20
+"""Of the object store of an embedded Ray: what a job may place there beyond what it was made for."""
+
+
 class SharedSession:
     """Use as a context manager, and `use` within it once per job. Arguments as of `open_session`."""
 
@@ -21,7 +25,7 @@ class SharedSession:
         self._workers = workers
         self._opened = ExitStack()
         self._session: Session | None = None
-        self._shared_bytes = 0
+        self._room = 0
 
     def __enter__(self) -> SharedSession:
         return self
@@ -37,7 +41,7 @@ class SharedSession:
 
         A job that ends early leaves tasks behind in Ray's queues: then the next one gets another session.
         """
-        if self._session is not None and shared_bytes > self._shared_bytes:
+        if self._session is not None and shared_bytes > self._room:
             self._close()
         try:
             yield self._session or self._open(shared_bytes)
@@ -51,7 +55,7 @@ class SharedSession:
         from ggufactory.cluster.session import open_session  # Ray takes seconds to import
 
         self._session = self._opened.enter_context(open_session(self._address, self._workers, shared_bytes))
-        self._shared_bytes = shared_bytes
+        self._room = shared_bytes + _SPARE_BYTES
         return self._session
 
     def _close(self) -> None:

@@ -28,7 +28,7 @@ class SyncReporter:
 
     @contextmanager
     def model(self, spec: JobSpec) -> Iterator[TerminalWatcher | LogWatcher]:
-        self._line(f"{spec.source} -> {spec.require_target()}")
+        self._line(f"model={spec.name or spec.source} target={spec.require_target()}")
         with job_watcher() as shown:
             yield shown
 
@@ -46,11 +46,11 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
         size = show_bytes(outcome.bytes) if outcome.files else ""
         files = str(len(outcome.files)) if outcome.files else ""
         took = show_seconds(outcome.seconds)
-        table.add_row(outcome.source, outcome.target, outcome.state.value, files, size, took)
+        table.add_row(outcome.model, outcome.target, outcome.state.value, files, size, took)
     console.print(table)
     for outcome in outcomes:
         if outcome.message:
-            console.print(f"{outcome.source}: {outcome.message}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{outcome.model}: {outcome.message}", highlight=False, markup=False, soft_wrap=True)
     counts = Counter(outcome.state for outcome in outcomes)
     told = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
     nothing = " Nothing to do." if counts[State.CURRENT] == len(outcomes) else ""
