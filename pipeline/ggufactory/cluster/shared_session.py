@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,8 @@ class SharedSession:
     def _open(self, shared_bytes: int) -> Session:
         from ggufactory.cluster.session import open_session  # Ray takes seconds to import
 
+        # Ray tells of retries on standard output, which is for results.
+        self._opened.enter_context(redirect_stdout(sys.stderr))
         self._session = self._opened.enter_context(open_session(self._address, self._workers, shared_bytes))
         self._room = shared_bytes + _SPARE_BYTES
         return self._session

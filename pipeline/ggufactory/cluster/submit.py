@@ -53,8 +53,7 @@ def options(stage: str, *, memory: int) -> dict[str, Any]:
         "num_cpus": 1,
         "memory": memory,
         "max_retries": _RETRIES,
-        # Damaged weights as well: what a worker read may have been damaged on its way to it.
-        "retry_exceptions": [TransientStoreError, ConnectionError, DamagedSourceError],
+        "retry_exceptions": [TransientStoreError, ConnectionError],
     }
 
 
@@ -68,7 +67,8 @@ def run_all(
 ) -> dict[str, GgufactoryError]:
     """Submit every named call, hand each result to `on_result` as it comes, return the failed ones.
 
-    A task that fails for good is noted and the others go on, also when it met weights that are damaged.
+    A task that fails for good is noted and the others go on. So is one that met damaged weights twice: what
+    it read first may have been damaged on its way.
     Any other InputError, and UploadGoneError, end the run at once: no other task can help.
     UnavailableError when the store is down, or when no node can ever take a task of `memory` bytes.
     StoppedError on a signal: what has begun may end within the grace, and its results count. What is
@@ -76,7 +76,8 @@ def run_all(
     """
     if session.embedded and not session.fits(1, memory):
         raise UnavailableError(_too_small(session, memory), fix="Ask for smaller spans (--span-size)")
-    pending: dict[ray.ObjectRef[Any], str] = {}
+    pending: dict[ray.ObjectRef[Any], tuple[str, Call]] = {}
+    tried_again: set[str] = set()
     source = iter(calls)
     failed: dict[str, GgufactoryError] = {}
     watchdog = _Watchdog(session, memory, waiter)
@@ -86,18 +87,23 @@ def run_all(
             _let_end(pending, on_result, waiter)
         interrupts.check()
         for name, call in islice(source, _WINDOW - len(pending)):
-            pending[call()] = name
+            pending[call()] = (name, call)
         if not pending:
             return failed
         ready, _ = ray.wait(list(pending), num_returns=min(len(pending), 50), timeout=_POLL_SECONDS)
         waiter.tick()
         watchdog.look(bool(ready))
         for ref in ready:
-            name = pending.pop(ref)
+            name, call = pending.pop(ref)
             try:
                 result = ray.get(ref)
             except RayError as error:
-                failed[name] = failure = _cause(error)
+                failure = _cause(error)
+                if isinstance(failure, DamagedSourceError) and name not in tried_again:
+                    tried_again.add(name)
+                    pending[call()] = (name, call)
+                    continue
+                failed[name] = failure
                 lost_in_a_row += isinstance(failure, TransientStoreError)
                 if isinstance(failure, InputError | UploadGoneError) and not isinstance(failure, DamagedSourceError):
                     raise failure from error
@@ -108,7 +114,7 @@ def run_all(
                 on_result(result)
 
 
-def _let_end(pending: Mapping[ray.ObjectRef[Any], str], on_result: Callable[[Any], None], waiter: Waiter) -> None:
+def _let_end(pending: Iterable[ray.ObjectRef[Any]], on_result: Callable[[Any], None], waiter: Waiter) -> None:
     """A signal has come: wait for the tasks that have begun, until the grace is over; the others do not begin."""
     waiter.warn("stopping: no new span begins, those that have begun may end; another signal stops at once")
     left = list(pending)
