@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 
@@ -63,13 +64,18 @@ def open_session(address: str | None, workers: int | None, shared_bytes: int) ->
             _start(joined, workers, shared_bytes)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise _unreachable(f"Ray at {joined}" if joined else "an embedded Ray", error) from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+    _handle_sigterm(handler)
     try:
         yield Session(embedded=not joined)
     finally:
         with interrupts.held():
             ray.shutdown()
+            _handle_sigterm(handler)  # which Ray, as it ends, sets back to what ends the process
+
+
+def _handle_sigterm(handler: Any) -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _start(address: str | None, workers: int | None, shared_bytes: int) -> None:
