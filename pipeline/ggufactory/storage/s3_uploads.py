@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -73,10 +74,13 @@ class S3Uploads:
         following: dict[str, Any] = {}
         while True:
             page = self._bucket.call("list_multipart_uploads", Prefix=folder + prefix, **following)
-            for listed in page.get("Uploads", []):
+            uploads = page.get("Uploads", [])
+            for listed in uploads:
                 upload = Upload(listed["Key"].removeprefix(folder), listed["UploadId"], 0)
-                found.append(OpenUpload(upload, listed["Initiated"].timestamp()))
-            if not page.get("IsTruncated"):
+                # Of an unknown age, it counts as new.
+                began = listed["Initiated"].timestamp() if "Initiated" in listed else time.time()
+                found.append(OpenUpload(upload, began))
+            if not page.get("IsTruncated") or not uploads:
                 return sorted(found, key=lambda entry: (entry.upload.name, entry.began))
             following = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
