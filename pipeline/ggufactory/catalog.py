@@ -38,7 +38,7 @@ def load_catalog(path: str) -> tuple[Model, ...]:
     faults = [f"{where}: unknown field {key!r}; known: {', '.join(_FIELDS)}" for key in loaded if key not in _FIELDS]
     entries = loaded.get("models")
     if not isinstance(entries, list) or not entries or len(entries) > _MAX_MODELS:
-        found = f"{len(entries)} of them" if isinstance(entries, list) else repr(entries)
+        found = f"{len(entries)} of them" if isinstance(entries, list) else type(entries).__name__
         raise PlanError([*faults, f"{where}: models: wanted a list of 1 to {_MAX_MODELS} models, found {found}"])
     common = {name: loaded[name] for name in _FOR_ALL if name in loaded}
     models = []
@@ -57,7 +57,7 @@ def load_catalog(path: str) -> tuple[Model, ...]:
 
 def _model(entry: object, common: Mapping[str, object], where: str) -> Model:
     if not isinstance(entry, Mapping):
-        raise InputError(f"{where}: wanted fields such as `source:` and `ladder:`, found {entry!r}")
+        raise InputError(f"{where}: wanted fields such as `source:` and `ladder:`, found {type(entry).__name__}")
     own = dict(entry)
     priority, revision = own.pop("priority", 0), own.pop("revision", None)
     faults = [f"{where}: {name} is given on the command line, for all models" for name in _ELSEWHERE if name in own]

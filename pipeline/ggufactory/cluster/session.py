@@ -62,7 +62,13 @@ def open_session(address: str | None, workers: int | None, shared_bytes: int) ->
     try:
         with interrupts.held():
             _start(joined, workers, shared_bytes)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:
+        # Of a node that did not start in time, Ray says so by an Exception and no more.
+        if (
+            not isinstance(error, ConnectionError | RuntimeError | ValueError | OSError)
+            and type(error) is not Exception
+        ):
+            raise
         raise _unreachable(f"Ray at {joined}" if joined else "an embedded Ray", error) from error
     _handle_sigterm(handler)
     try:

@@ -37,13 +37,10 @@ def print_status(console: Console, status: TargetStatus) -> None:
     def line(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    if status.lease:
-        until = _ago(status.lease.expires)
-        line(
-            f"{status.target}: leased by {status.lease.owner}"
-            if status.leased
-            else f"{status.target}: {_expired(until)}"
-        )
+    if status.lease and status.leased:
+        line(f"{status.target}: leased by {status.lease.owner}")
+    elif status.lease:
+        line(f"{status.target}: leased by {status.lease.owner}, which is gone; the next run takes the lease over")
     for job in status.jobs:
         line(_headline(job))
         table = plain_table("rung", "file", "parts>", "of>", "stored>", "size>", "")
@@ -74,10 +71,6 @@ def _headline(job: JobStatus) -> str:
         f"{job.fingerprint[:12]}: {job.parts_done} of {job.parts or '?'} parts, {show_bytes(job.bytes_done)} of "
         f"{show_bytes(job.bytes)}{share}, {rate}, time left {left}{last}"
     )
-
-
-def _expired(when: str) -> str:
-    return f"a lease whose holder is gone (it was valid until {when}); the next run takes it over"
 
 
 def _ago(at: float) -> str:
