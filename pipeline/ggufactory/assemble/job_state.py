@@ -4,6 +4,7 @@ to tell how far the job is."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,8 +16,9 @@ from ggufactory.storage.protocol import Store
 
 STATE_FOLDER = ".ggufactory-jobs"
 LEASE = f"{STATE_FOLDER}/lease.json"
-"""The one object of the folder that is no state of a plan; see lease.py."""
+"""No state of a plan; see lease.py."""
 
+_STATE_NAME = re.compile(rf"{re.escape(STATE_FOLDER)}/[0-9a-f]{{32}}\.json")
 _LIMIT = 4 << 20
 _LATEST = 1e11
 """Of Unix times that are believed: some three thousand years."""
@@ -89,7 +91,7 @@ def write_state(store: Store, state: JobState, tag: str | None) -> str | None:
 
 def list_states(store: Store) -> list[JobState]:
     """Every state in the store, in the order of their names."""
-    names = [info.name for info in store.list(f"{STATE_FOLDER}/") if info.name != LEASE]
+    names = [info.name for info in store.list(f"{STATE_FOLDER}/") if _STATE_NAME.fullmatch(info.name)]
     return [found[0] for name in names if (found := read_state(store, name))]
 
 
