@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from ggufactory import interrupts, job
-from ggufactory.assemble.lease import Lease, acquire
+from ggufactory.assemble.lease import Lease, acquire, clear_stale
 from ggufactory.cluster.shared_session import SharedSession
 from ggufactory.errors import GgufactoryError, LeaseHeldError, PlanError
 from ggufactory.spec import JobSpec
@@ -108,6 +108,8 @@ def _look(spec: JobSpec, watcher: Watcher) -> tuple[Outcome | None, list[tuple[s
         plan = job.make_plan(spec, target)
         places = [(target.uri, name) for name in plan.files]
         found = job.already_made(target, plan)
+        if found:
+            clear_stale(target)
     except Exception as error:  # noqa: BLE001 - whatever one checkpoint does, the others are made
         return _failed(spec, error, began, watcher), []
     return (_done(spec, found, began) if found else None), places

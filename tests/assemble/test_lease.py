@@ -165,6 +165,18 @@ def test_a_store_that_is_away_for_a_while_loses_no_lease(target: Store, monkeypa
     lease.release()
 
 
+def test_one_that_nobody_takes_over_is_cleared_and_a_live_one_is_not(target: Store) -> None:
+    now = time.time()
+    leases.clear_stale(target)
+    _put(target, LeaseRecord(ELSEWHERE, now - 500, now + 100))
+    leases.clear_stale(target)
+    found = read_lease(target)
+    assert found is not None
+    assert leases._write(target, LeaseRecord(ELSEWHERE, now - 500, now - 400), found[1])
+    leases.clear_stale(target)
+    assert target.list() == []
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"[]", b'{"owner": {}}', b'{"owner": 1, "since": 0, "expires": 1}', b"[" * 50_000]
 )

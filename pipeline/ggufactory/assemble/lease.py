@@ -11,7 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -132,6 +132,14 @@ def acquire(store: Store, job: str, *, seconds: float = LEASE_SECONDS) -> Lease:
         if tag is not None:
             return Lease(store, record, tag, seconds)
     raise UnavailableError(f"{store.uri}: other runs keep taking and releasing the lease", fix="Start again")
+
+
+def clear_stale(store: Store) -> None:
+    """Remove the lease of a holder that is gone, when nobody has work here that would take it over."""
+    found = read_lease(store)
+    if found and not found[0].is_live(time.time()):
+        with suppress(LeaseHeldError):
+            acquire(store, "clearing a stale lease").release()
 
 
 @contextmanager
