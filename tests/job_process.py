@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from ggufactory.assemble.uploads import STATE_FOLDER
+from ggufactory.assemble.job_state import list_states
 from ggufactory.errors import UploadGoneError
 from ggufactory.storage import open_store
 from ggufactory.storage.protocol import Upload
@@ -78,9 +77,8 @@ def stored_parts(target: str) -> dict[str, set[int]]:
     """What an observer sees of unfinished files: the numbers of the stored parts, by file name."""
     store = open_store(target)
     found: dict[str, set[int]] = {}
-    for info in store.list(f"{STATE_FOLDER}/"):
-        state = store.read(info.name, limit=1 << 20)
-        for name, upload in json.loads(state[0])["uploads"].items() if state else ():
+    for state in list_states(store):
+        for name, upload in state.uploads.items():
             try:
                 found.setdefault(name, set()).update(store.list_parts(Upload(name, upload, 0)))
             except UploadGoneError:

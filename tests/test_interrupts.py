@@ -72,3 +72,33 @@ def test_a_signal_wins_over_the_error_it_meets() -> None:
 
     with pytest.raises(StoppedError):
         run()
+
+
+def test_the_first_signal_begins_the_grace_and_the_second_ends_it() -> None:
+    interrupts.install(grace=1000.0)
+    seen: list[float | None] = []
+
+    def run() -> None:
+        with interrupts.held():
+            seen.append(interrupts.grace_left())
+            _send(signal.SIGTERM)
+            seen.append(interrupts.grace_left())
+            _send(signal.SIGTERM)
+            seen.append(interrupts.grace_left())
+
+    with pytest.raises(StoppedError):
+        run()
+    before, first, second = seen
+    assert before is None
+    assert first is not None
+    assert 900 < first <= 1000
+    assert second == 0
+
+
+def test_a_guard_ends_the_run_at_the_next_check_and_not_after_its_block() -> None:
+    def guard() -> None:
+        raise ValueError("lost")
+
+    with interrupts.guarded(guard), pytest.raises(ValueError, match="lost"):
+        interrupts.check()
+    interrupts.check()

@@ -14,10 +14,12 @@ PACKAGE = ROOT / "pipeline" / "ggufactory"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
+    frozenset({"cli_sync", "cli_status", "cli_gc"}),
     frozenset({"cli_job", "cli_imatrix", "cli_calibrate", "cli_card", "cli_publish", "cli_fetch", "cli_submit"}),
-    frozenset({"submission"}),
+    frozenset({"submission", "catalog"}),
     frozenset({"job_file", "cli_metrics", "packed_job", "cli_coverage"}),
     frozenset({"observe", "cli_help"}),
+    frozenset({"sync", "leftovers", "target_status"}),
     frozenset({"job", "inspection"}),
     frozenset({"job_calibration"}),
     frozenset({"calibration_job"}),
@@ -29,6 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"architectures"}),
     frozenset({"checkpoint"}),
     frozenset({"storage", "container"}),
+    frozenset({"duration"}),
     frozenset({"errors", "interrupts", "metrics", "reference", "__init__"}),
 )
 """From the top down: a module imports its own part and lower layers only."""

@@ -6,18 +6,23 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from ggufactory import __version__, interrupts, job
+from ggufactory.assemble.lease import leased
 from ggufactory.cli_calibrate import add_calibrate_command
 from ggufactory.cli_card import add_card_command
 from ggufactory.cli_fetch import add_fetch_command
+from ggufactory.cli_gc import add_gc_command
 from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPUBLISH, VERIFY
 from ggufactory.cli_imatrix import add_imatrix_commands
 from ggufactory.cli_job import add_cluster_flags, add_job_flags, add_release_flags, job_spec
 from ggufactory.cli_metrics import add_metrics_flags, exports_of
 from ggufactory.cli_publish import add_publish_command
+from ggufactory.cli_status import add_status_command
 from ggufactory.cli_submit import add_submit_command
-from ggufactory.errors import GgufactoryError, InputError
+from ggufactory.cli_sync import add_sync_command
+from ggufactory.errors import GgufactoryError, InputError, LeaseHeldError
 from ggufactory.inspection import inspect
 from ggufactory.observe import tables
 from ggufactory.observe.console import stdout_console
@@ -33,7 +38,7 @@ from ggufactory.storage import open_store
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code as `ggufactory --help` lists them."""
     options = _parser().parse_args(arguments)
-    interrupts.install()
+    interrupts.install(getattr(options, "grace", 0.0))
     try:
         return int(options.command(options))
     except GgufactoryError as error:
@@ -58,13 +63,22 @@ def _republish_header(options: argparse.Namespace) -> int:
 
 def _run_job(name: str, options: argparse.Namespace, run: Callable[[JobSpec, job.Watcher], job.Result]) -> int:
     spec = job_spec(options)
-    with (
-        exports_of(options) as exports,
-        job_watcher() as shown,
-        exports.run(name, spec.model, shown.warn) as measured,
-        JobMeter(shown, measured, exports.sinks) as meter,
-    ):
-        result = run(spec, meter)
+    with ExitStack() as lease:
+        if options.if_locked:
+            try:
+                lease.enter_context(leased(open_store(spec.require_target()), spec.source))
+            except LeaseHeldError as held:
+                if options.if_locked == "fail":
+                    raise
+                print(f"ggufactory: skipped: {held.message}", file=sys.stderr)
+                return 0
+        with (
+            exports_of(options) as exports,
+            job_watcher() as shown,
+            exports.run(name, spec.model, shown.warn) as measured,
+            JobMeter(shown, measured, exports.sinks) as meter,
+        ):
+            result = run(spec, meter)
     tables.print_result(stdout_console(), spec.require_target(), result, shown.tally)
     return 0
 
@@ -146,6 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     add_card_command(commands)
     add_publish_command(commands)
     add_fetch_command(commands)
+    add_sync_command(commands)
+    add_status_command(commands)
+    add_gc_command(commands)
     add_calibrate_command(commands)
     add_imatrix_commands(commands)
     add_submit_command(commands)

@@ -148,10 +148,45 @@ and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.
   ggufactory submit job.yaml --address http://head:8265 --no-wait
 """
 
+SYNC = """\
+Make true what a catalogue says: find the models whose files are missing or stale, make those and nothing
+else, one after the other in order of priority, on one Ray. A model that fails does not stop the others.
+
+  ggufactory sync catalog.yaml --ray-address auto --if-locked skip
+  ggufactory sync catalog.yaml --watch --interval 15m
+
+A catalogue has a target, and models with the fields of a job file (`ggufactory quantize --help`):
+
+  target: s3://gguf
+  ladder: bartowski                       # of models that have none of their own
+  models:
+    - {source: "hf://org/name", revision: latest, imatrix: name.imatrix.gguf, priority: 10}
+    - {source: s3://models/other, ladder: [Q8_0, Q4_K_M], target: s3://gguf/other}
+
+The run holds a lease of each target that it works on, so that two of them never do the same work.
+"""
+
+STATUS = """\
+Say how far the jobs of a target are, and what is finished: parts, bytes, pace and time left, who holds the
+lease, which spans could not be made. All of it comes from the store, so it can be asked from anywhere; the
+source is not needed, nor a cluster.
+
+  ggufactory status s3://gguf/llama
+  ggufactory status job.yaml --json
+"""
+
+GC = """\
+List what jobs that were never resumed left in a target: uploads, which are billed and invisible, and the
+states of their plans. Only what is ours is listed, and with --delete removed, under the target's lease.
+
+  ggufactory gc s3://gguf/llama
+  ggufactory gc s3://gguf/llama --older-than 30d --delete
+"""
+
 EXIT_CODES = """\
 exit codes:
   0  done, or nothing to do           4  the store or the cluster cannot be reached, or is full
-  1  unexpected                       130, 143  stopped by a signal; the same command resumes
-  2  the input or the request is wrong
+  1  unexpected                       5  another run holds the lease of the target
+  2  the input or the request is wrong          130, 143  stopped by a signal; the same command resumes
   3  some spans failed; the same command resumes
 """

@@ -14,6 +14,11 @@ from ggufactory.job_file import key_value, load_job
 from ggufactory.plan.ladder import LADDERS
 from ggufactory.plan.options import NO_OPTIONS, Options
 from ggufactory.spec import DEVICES, JobSpec, parse_size
+from ggufactory.sync import IF_LOCKED
+
+_GRACE_SECONDS = 25.0
+"""Less than the 30 that Kubernetes gives a pod to end."""
+_LONGEST_GRACE_SECONDS = 86400
 
 
 def add_job_flags(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +46,45 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     """Where a job runs."""
-    add = parser.add_argument_group("where it runs").add_argument
+    add_run_flags(parser, if_locked=None)
+    parser.add_argument("--device", choices=DEVICES, help="what quantizes (default: auto)")
+
+
+def add_run_flags(parser: argparse.ArgumentParser, *, if_locked: str | None) -> None:
+    """Of everything that runs jobs. `if_locked`: what to do when another run holds the target's lease, where
+    nothing else is asked for; None: take no lease."""
+    add = parser.add_argument_group("where and how it runs").add_argument
     add("--ray-address", metavar="ADDR", help="join this Ray cluster ('auto': the one on this machine)")
-    add("--workers", type=int, metavar="N", help="spans at once on an embedded Ray (default: one per core)")
+    add("--workers", type=_workers, metavar="N", help="spans at once on an embedded Ray (default: one per core)")
     add("--dashboard", action="store_true", default=None, help="serve Ray's dashboard while an embedded Ray runs")
-    add("--device", choices=DEVICES, help="what quantizes (default: auto)")
+    told = "none, take no lease" if if_locked is None else if_locked
+    add(
+        "--if-locked",
+        choices=IF_LOCKED,
+        default=if_locked,
+        help=f"when another run holds the lease of the target: end with code 0 or with code 5 (default: {told})",
+    )
+    add(
+        "--grace",
+        type=_seconds,
+        metavar="SECONDS",
+        default=_GRACE_SECONDS,
+        help="after SIGTERM, time for what has begun to end (default: %(default)s)",
+    )
+
+
+def _workers(text: str) -> int:
+    workers = int(text)
+    if workers < 1:
+        raise argparse.ArgumentTypeError(f"wanted 1 or more, found {workers}")
+    return workers
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= _LONGEST_GRACE_SECONDS:
+        raise argparse.ArgumentTypeError(f"wanted 0 to {_LONGEST_GRACE_SECONDS}, found {text}")
+    return seconds
 
 
 def _add_calibration_flags(parser: argparse.ArgumentParser) -> None:

@@ -57,10 +57,27 @@ class SourceChangedError(InputError):
     """A source object is no longer the one that the plan was made from. Exit code 2."""
 
 
+class DamagedSourceError(InputError):
+    """Some weights of the source are not what they are said to be: no finite numbers, scales that cannot
+    be. Only the spans that hold them are concerned. Exit code 2 where nothing else can go on."""
+
+
 class IncompleteError(GgufactoryError):
     """The job ended with failed spans; the same command resumes it. Exit code 3."""
 
     exit_code = 3
+
+
+class LeaseHeldError(GgufactoryError):
+    """Another run holds the lease of the target. Exit code 5."""
+
+    exit_code = 5
+
+
+class LeaseLostError(GgufactoryError):
+    """Another run has taken our lease over, because it was not renewed in time. Exit code 5."""
+
+    exit_code = 5
 
 
 class UnavailableError(GgufactoryError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,7 +16,15 @@ from ggufactory.assemble import uploads
 from ggufactory.calibrate.imatrix import read_importance_matrices
 from ggufactory.checkpoint import Checkpoint, GgufCheckpoint, open_source
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt
-from ggufactory.errors import GgufactoryError, IncompleteError, InputError, UnavailableError, UploadGoneError
+from ggufactory.cluster.shared_session import SharedSession
+from ggufactory.errors import (
+    GgufactoryError,
+    IncompleteError,
+    InputError,
+    SourceChangedError,
+    UnavailableError,
+    UploadGoneError,
+)
 from ggufactory.plan import plan as planning
 from ggufactory.plan.importance import shown
 from ggufactory.plan.plan import Plan
@@ -143,11 +152,11 @@ def _check_apart(checkpoint: Checkpoint | GgufCheckpoint, target: Store, plan: P
         )
 
 
-def run(spec: JobSpec, watcher: Watcher) -> Result:
-    """Make what the job asks for and is not there yet.
+def run(spec: JobSpec, watcher: Watcher, session: SharedSession | None = None) -> Result:
+    """Make what the job asks for and is not there yet, on `session` or on a Ray of its own.
 
-    IncompleteError when spans failed: what is done stays, and the same job resumes it. InputError
-    when the input is at fault: nothing of this plan stays behind.
+    IncompleteError when spans failed: what is done stays, and the same job resumes it.
+    SourceChangedError when the source was replaced: nothing of this plan stays behind.
     """
     target = open_store(spec.require_target())
     beside = _Beside.of(spec)
@@ -158,7 +167,20 @@ def run(spec: JobSpec, watcher: Watcher) -> Result:
         plan = make_plan(spec, target)
         if _is_promised(plan):
             raise UnavailableError(f"{target.uri}: another job replaced the importance matrix, or the source changed")
-    return _carry_out(spec, target, plan, beside, watcher)
+    return _carry_out(spec, target, plan, beside, watcher, session)
+
+
+def already_made(target: Store, plan: Plan) -> Result | None:
+    """What `run` would end with if it found nothing to do; None otherwise. Reads two objects, writes nothing."""
+    listed, _ = manifest.read(target)
+    present = {info.name: info for info in target.list()}
+    for file in plan.files.values():
+        info = present.get(file.name)
+        if info is None or info.size != file.size or not manifest.is_current(listed.get(file.name), file, info):
+            return None
+    if uploads.state_name(plan) in present:  # of a run that was killed before it could remove it
+        return None
+    return Result(plan, _ladder_entries(plan, listed), made=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +202,15 @@ def _is_promised(plan: Plan) -> bool:
     return plan.importance is not None and bool(plan.importance.promise)
 
 
-def _carry_out(spec: JobSpec, target: Store, plan: Plan, beside: _Beside, watcher: Watcher) -> Result:
-    result = _make_missing(spec, target, plan, watcher)
+def _carry_out(
+    spec: JobSpec,
+    target: Store,
+    plan: Plan,
+    beside: _Beside,
+    watcher: Watcher,
+    session: SharedSession | None = None,
+) -> Result:
+    result = _make_missing(spec, target, plan, watcher, session)
     if spec.calibration is not None:
         list_matrix(target, plan)
     if beside.header is not None:
@@ -190,7 +219,7 @@ def _carry_out(spec: JobSpec, target: Store, plan: Plan, beside: _Beside, watche
     return result
 
 
-def _make_missing(spec: JobSpec, target: Store, plan: Plan, watcher: Watcher) -> Result:
+def _make_missing(spec: JobSpec, target: Store, plan: Plan, watcher: Watcher, session: SharedSession | None) -> Result:
     for _ in range(_ATTEMPTS):
         listed, _ = manifest.read(target)
         progress = uploads.begin(target, plan)
@@ -198,11 +227,18 @@ def _make_missing(spec: JobSpec, target: Store, plan: Plan, watcher: Watcher) ->
             uploads.end(target, plan)
             return Result(plan, _ladder_entries(plan, listed), made=False)
         try:
-            _make(spec, target, plan, progress, watcher)
+            with (
+                nullcontext(session)
+                if session
+                else SharedSession(spec.ray_address, spec.workers, dashboard=spec.dashboard) as shared
+            ):
+                _make(target, plan, progress, watcher, shared)
         except UploadGoneError:
             continue
-        except InputError:
-            uploads.abandon(target, plan, progress)
+        except InputError as error:
+            # Of anything but a source that was replaced, the same plan may still get over.
+            if isinstance(error, SourceChangedError) or len(progress.finished) == len(plan.files):
+                uploads.abandon(target, plan, progress)
             raise
         uploads.end(target, plan)
         return Result(plan, _ladder_entries(plan, manifest.read(target)[0]), made=True)
@@ -246,11 +282,10 @@ def republish_headers(spec: JobSpec, watcher: Watcher) -> Result:
     return _carry_out(spec, target, plan, beside, watcher)
 
 
-def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher: Watcher) -> None:
+def _make(target: Store, plan: Plan, progress: Progress, watcher: Watcher, shared: SharedSession) -> None:
     """Spans, then completion, then checksums, then the manifest."""
     # Ray takes seconds to import: not for a plan that is only printed, nor when nothing is left to do.
     from ggufactory.cluster import tasks
-    from ggufactory.cluster.session import open_session
     from ggufactory.cluster.work import count_missing
 
     def stored(receipt: SpanReceipt) -> None:
@@ -268,13 +303,12 @@ def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher:
     checksums: dict[str, Checksum] = {}
     backends: set[str] = set()
     watcher.planned(plan, count_missing(plan, progress))
-    shared = tasks.shared_bytes(plan)
-    with open_session(
-        spec.ray_address, spec.workers, shared, dashboard=spec.dashboard, metadata=_shown_in_ray(plan)
-    ) as session:
+    with shared.use(tasks.shared_bytes(plan), _shown_in_ray(plan)) as session:
         with interrupts.held():
             watcher.joined(session)
-        _raise_failed(tasks.quantize(session, plan, progress, target.uri, stored, watcher.span_failed, watcher))
+        failed = tasks.quantize(session, plan, progress, target.uri, stored, watcher.span_failed, watcher)
+        uploads.park(target, plan, {name: str(error) for name, error in failed.items()})
+        _raise_failed(failed)
         for file in plan.files.values():
             if file.name not in progress.finished:
                 progress.finished[file.name] = uploads.complete(target, file, progress)

@@ -26,20 +26,37 @@ _LIMIT = 1 << 20
 def load_job(path: str) -> dict[str, Any]:
     """The fields of JobSpec that the file gives. InputError that names the field."""
     where = f"job file {path}"
+    return job_fields(load_mapping(path, where), where)
+
+
+def load_mapping(path: str, where: str) -> Mapping[Any, object]:
+    """A YAML file that holds a mapping, not yet looked into."""
     try:
         loaded = yaml.safe_load(Path(path).read_bytes()[:_LIMIT])
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = str(error).replace("\n", " ")
         raise InputError(f"{where} cannot be read: {reason}") from error
     if not isinstance(loaded, Mapping):
         raise InputError(f"{where}: wanted fields such as `source:` and `ladder:`, found {type(loaded).__name__}")
+    return loaded
+
+
+def job_fields(loaded: Mapping[Any, object], where: str) -> dict[str, Any]:
+    """The fields of JobSpec that a mapping gives. InputError that begins with `where` and names the field."""
     fields = _parse(loaded, {**_JOB_FIELDS, **_OPTION_FIELDS}, where)
     options = {name: fields.pop(name) for name in _OPTION_FIELDS if name in fields}
     if "calibrate" in fields:
         fields["calibrate"] = _calibration(fields["calibrate"], f"{where}: calibrate")
     if "ladder" in fields:
         fields["ladder"] = tuple(_rung(entry, where) for entry in fields["ladder"])
-    for given, name in (("span_size", "span_bytes"), ("split_max_size", "split_bytes"), ("calibrate", "calibration")):
+    for given, name in (
+        ("span_size", "span_bytes"),
+        ("split_max_size", "split_bytes"),
+        ("target", "to"),
+        ("calibrate", "calibration"),
+    ):
+        if given in fields and name in fields:
+            raise InputError(f"{where}: {given} and {name} are the same field, wanted one of them")
         if given in fields:
             fields[name] = fields.pop(given)
     return {**fields, "options": Options(**options)}
@@ -196,6 +213,7 @@ _COVERAGE_NAMES = {"chunks": "most_chunks"}
 _JOB_FIELDS: dict[str, Parser] = {
     "source": _text,
     "to": _text,
+    "target": _text,
     "ladder": _ladder,
     "imatrix": _texts,
     "calibrate": _mapping,

@@ -11,6 +11,7 @@ import pytest
 
 from ggufactory.architectures import describe
 from ggufactory.assemble import uploads
+from ggufactory.assemble.job_state import STATE_FOLDER, list_states
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.errors import InputError, UnavailableError, UploadGoneError
 from ggufactory.plan import plan as planning
@@ -120,7 +121,7 @@ def test_finished_and_its_state_removed_while_we_looked(
     monkeypatch.setattr(target, "check_writable", overtaken)
     ours = uploads.begin(target, plan)
     assert set(ours.finished) == set(plan.files)
-    assert [info.name for info in target.list(uploads.STATE_FOLDER)] == []
+    assert [info.name for info in target.list(STATE_FOLDER)] == []
 
 
 def test_a_file_of_that_name_that_is_another_is_not_taken_for_ours(target: Store, plan: Plan) -> None:
@@ -164,15 +165,49 @@ def test_a_plan_that_is_abandoned_leaves_nothing(target: Store, plan: Plan, tmp_
 @pytest.mark.parametrize("state", [b"", b"[]", b'{"fingerprint": "other", "uploads": {}}', b'{"uploads": {"a": 1}}'])
 def test_state_that_is_not_ours_is_refused(target: Store, plan: Plan, state: bytes) -> None:
     target.put(uploads.state_name(plan), state)
-    with pytest.raises(InputError, match="is not the state of this plan"):
+    with pytest.raises(InputError, match=r"is not the state of (a|this) plan"):
         uploads.begin(target, plan)
 
 
-def test_the_state_names_nothing_but_uploads(target: Store, plan: Plan) -> None:
+def test_the_state_says_what_a_reader_of_the_store_has_to_know(target: Store, plan: Plan) -> None:
     progress = uploads.begin(target, plan)
-    found = target.read(uploads.state_name(plan), limit=1 << 20)
-    assert found is not None
-    assert json.loads(found[0]) == {
-        "fingerprint": plan.fingerprint,
-        "uploads": {name: upload.id for name, upload in progress.uploads.items()},
+    (state,) = list_states(target)
+    assert (state.fingerprint, state.name, state.source) == (plan.fingerprint, plan.name, plan.source)
+    assert state.uploads == {name: upload.id for name, upload in progress.uploads.items()}
+    assert {name: (f.rung, f.size, f.parts, f.identity) for name, f in state.files.items()} == {
+        file.name: (rung.name, file.size, file.parts, file.identity) for rung in plan.rungs for file in rung.files
     }
+    assert state.began is not None
+    assert state.parked == {}
+
+
+def test_a_state_of_an_older_release_is_resumed(target: Store, plan: Plan) -> None:
+    """One that has nothing but the fingerprint and the uploads."""
+    first = uploads.begin(target, plan)
+    old = {"fingerprint": plan.fingerprint, "uploads": {name: upload.id for name, upload in first.uploads.items()}}
+    target.put(uploads.state_name(plan), json.dumps(old).encode())
+    assert uploads.begin(target, plan).uploads == first.uploads
+
+
+def test_a_state_is_there_before_the_first_upload(target: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that whoever finds an upload of a run that was killed then knows whose it is."""
+    seen = []
+
+    def killed(name: str, *_: Any) -> Upload:
+        seen.append([name in state.files for state in list_states(target)])
+        raise SystemExit
+
+    monkeypatch.setattr(target, "create_upload", killed)
+    with pytest.raises(SystemExit):
+        uploads.begin(target, plan)
+    assert seen == [[True]]
+
+
+def test_parked_spans_are_noted_bounded_and_forgotten(target: Store, plan: Plan) -> None:
+    uploads.begin(target, plan)
+    uploads.park(target, plan, {f"span {n}": "x" * 10_000 for n in range(1000)})
+    (state,) = list_states(target)
+    assert len(state.parked) == 200
+    assert {len(why) for why in state.parked.values()} == {500}
+    uploads.park(target, plan, {})
+    assert list_states(target)[0].parked == {}

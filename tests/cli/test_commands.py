@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from gguf_files import Stored, converted, u32, write_gguf, write_split
+from ggufactory.assemble.lease import leased
 from ggufactory.cli import main
+from ggufactory.storage import open_store
 
 
 def test_plan_as_json(capsys: pytest.CaptureFixture[str], tinylm: str) -> None:
@@ -136,6 +138,19 @@ def test_quantize_inspect_and_verify(capsys: pytest.CaptureFixture[str], tmp_pat
     assert "tinylm-Q8_0.gguf  4.37 MB  FAILED wanted SHA-256" in said
     assert "tinylm-Q4_K_M.gguf  2.59 MB  FAILED is missing" in said
     assert "2 of 2 artifacts are not what was made" in error
+
+
+def test_quantize_yields_to_the_holder_of_the_lease_when_asked_to(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tinylm: str
+) -> None:
+    target = str(tmp_path / "out")
+    arguments = ["quantize", tinylm, "--to", target, "--ladder", "Q8_0", "--if-locked"]
+    with leased(open_store(target), "another run"):
+        assert main([*arguments, "skip"]) == 0
+        assert "skipped" in capsys.readouterr().err
+        assert main([*arguments, "fail"]) == 5
+        assert "(another run) holds the lease" in capsys.readouterr().err
+    assert open_store(target).list() == []
 
 
 def test_verify_where_nothing_was_made(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -285,3 +285,14 @@ def test_a_late_part_never_changes_a_finished_object(tmp_path: Path, monkeypatch
     with pytest.raises(UploadGoneError):
         store.upload_part(upload, 1, 0, memoryview(CHUNKS[0]))
     assert leftovers(store) == []
+
+
+def test_what_a_killed_creation_left_can_be_found_and_removed(tmp_path: Path, fork: Fork) -> None:
+    for store, _ in killed_at_every_step(
+        fork, tmp_path, lambda _: None, lambda store, _: store.create_upload("a/m", len(DATA), {})
+    ):
+        for found in store.list_uploads():
+            assert found.certainly_ours
+            store.abort(found.upload)
+        assert store.list_uploads() == []
+        assert not any(path.is_file() for path in (Path(store.uri) / ".ggufactory" / "uploads").rglob("*"))

@@ -348,6 +348,30 @@ def test_objects_are_listed_over_pages(serve: Serve, store: Store) -> None:
     ]
 
 
+def test_open_uploads_are_listed_over_pages(serve: Serve, store: Store) -> None:
+    """A page may end between two uploads of one key; one of unknown age counts as new."""
+    uploads = [("a", "u1"), ("b", "u2"), ("b", "u3"), ("c/d", "u4")]
+
+    def answer(request: Request) -> Answer:
+        assert request.query["prefix"] == "prefix/"
+        after = (request.query.get("key-marker", ""), request.query.get("upload-id-marker", ""))
+        key, upload = next(entry for entry in uploads if (f"prefix/{entry[0]}", entry[1]) > after)
+        initiated = "<Initiated>2026-01-02T03:04:05.000Z</Initiated>" if upload != "u4" else ""
+        body = (
+            f"<ListMultipartUploadsResult><IsTruncated>{'false' if upload == 'u4' else 'true'}</IsTruncated>"
+            f"<NextKeyMarker>prefix/{key}</NextKeyMarker><NextUploadIdMarker>{upload}</NextUploadIdMarker>"
+            f"<Upload><Key>prefix/{key}</Key><UploadId>{upload}</UploadId>{initiated}</Upload>"
+            "</ListMultipartUploadsResult>"
+        )
+        return Answer(200, body.encode())
+
+    serve(answer)
+    listed = store.list_uploads()
+    assert [(found.upload.name, found.upload.id) for found in listed] == uploads
+    assert {found.began for found in listed[:3]} == {1767323045.0}
+    assert listed[3].began > 1767323045.0
+
+
 # --- errors ---
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+import time
 import zlib
 from collections.abc import Callable
 
@@ -467,3 +468,40 @@ def test_limits_are_sane(store: Store) -> None:
     assert 1 <= limits.min_part_bytes <= PART
     assert limits.max_part_bytes >= 1 << 30
     assert limits.max_parts >= 10_000
+
+
+# --- what is open ---
+
+
+def test_open_uploads_are_listed_by_name_also_those_that_nobody_remembers(store: Store) -> None:
+    assert store.list_uploads() == []
+    before = time.time()
+    opened = [store.create_upload(name, 4, {}) for name in ("b/m", "a", "b/m")]
+    listed = store.list_uploads()
+    assert sorted(found.upload.id for found in listed) == sorted(upload.id for upload in opened)
+    assert [found.upload.name for found in listed] == ["a", "b/m", "b/m"]
+    assert all(before - 60 < found.began < time.time() + 60 for found in listed)
+    assert [found.upload.name for found in store.list_uploads("b/")] == ["b/m", "b/m"]
+    store.complete(opened[1], [store.upload_part(opened[1], 1, 0, memoryview(b"done"))])
+    store.abort(opened[0])
+    assert [found.upload.id for found in store.list_uploads()] == [opened[2].id]
+    store.abort(store.list_uploads()[0].upload)
+    assert store.list_uploads() == []
+
+
+def test_open_uploads_of_another_prefix_are_not_listed(store: Store, uri: str) -> None:
+    other = open_store(uri + "-sibling")
+    upload = other.create_upload("m", 4, {})
+    assert store.list_uploads() == []
+    other.abort(upload)
+
+
+def test_listed_parts_tell_when_they_were_stored(store: Store) -> None:
+    upload = store.create_upload("m", 4, {})
+    before = time.time()
+    part = store.upload_part(upload, 1, 0, memoryview(b"part"))
+    (listed,) = store.list_parts(upload).values()
+    assert listed.stored_at is not None
+    assert before - 60 < listed.stored_at < time.time() + 60
+    assert (listed.number, listed.size, listed.etag) == (part.number, part.size, part.etag)
+    store.abort(upload)

@@ -7,25 +7,25 @@ names the upload ids, so that two runs of a plan share its uploads and two plans
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import replace
 
+from ggufactory.assemble import job_state
+from ggufactory.assemble.job_state import JobState
 from ggufactory.errors import InputError, UnavailableError, UploadGoneError
 from ggufactory.plan.files import FilePlan
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
 from ggufactory.storage.protocol import ObjectInfo, Part, Store, Upload
 
-STATE_FOLDER = ".ggufactory-jobs"
 IDENTITY = "ggufactory-identity"
 """Metadata key of a finished object: `FilePlan.identity`."""
 
-_STATE_LIMIT = 4 << 20
 _ATTEMPTS = 5
 
 
 def state_name(plan: Plan) -> str:
-    return f"{STATE_FOLDER}/{plan.fingerprint[:32]}.json"
+    return job_state.state_name(plan.fingerprint)
 
 
 def finished_object(store: Store, file: FilePlan) -> ObjectInfo | None:
@@ -86,30 +86,54 @@ def abandon(store: Store, plan: Plan, progress: Progress) -> None:
 
 def _forget(store: Store, plan: Plan) -> None:
     """Remove the plan's state. Where nothing may be deleted, one that names no upload says the same."""
-    if not store.delete(state_name(plan)):
-        store.put(state_name(plan), _encode_state(plan, {}))
+    if store.delete(state_name(plan)):
+        return
+    found = _own_state(store, plan)
+    if found:
+        job_state.write_state(store, JobState(plan.fingerprint), found[1])
+
+
+def park(store: Store, plan: Plan, failed: Mapping[str, str]) -> None:
+    """Note in the plan's state which spans failed and why, for whoever asks the store how the job is."""
+    for _ in range(_ATTEMPTS):
+        found = _own_state(store, plan)
+        if found is None:
+            return
+        parked = job_state.with_parked(found[0], failed)
+        if parked == found[0] or job_state.write_state(store, parked, found[1]):
+            return
 
 
 def _join(store: Store, plan: Plan, progress: Progress) -> bool:
     """Share the plan's recorded uploads, adding those that are missing. False: look again."""
-    found = store.read(state_name(plan), limit=_STATE_LIMIT)
-    recorded = _parse_state(found[0], plan, store) if found else {}
+    found = _own_state(store, plan)
+    if found is None:
+        # Before the first upload, so that one that is never recorded can be told to be ours.
+        state = job_state.new_state(plan)
+        created = job_state.write_state(store, state, None)
+        if created is None:
+            return False
+        tag = created
+    else:
+        state, tag = found
     added: dict[str, Upload] = {}
     try:
         for name, file in plan.files.items():
-            if name in progress.finished or _resume(store, file, recorded.get(name), progress):
+            if name in progress.finished or _resume(store, file, state.uploads.get(name), progress):
                 continue
-            if name in recorded and finished_object(store, file):
+            if name in state.uploads and finished_object(store, file):
                 raise _LookAgainError
             added[name] = store.create_upload(name, file.size, {IDENTITY: file.identity})
             progress.uploads[name], progress.parts[name] = added[name], {}
         if added:
-            _record(store, plan, recorded, added, found[1].etag if found else None)
+            _record(store, state, added, tag)
     except BaseException as error:
         for upload in added.values():
             store.abort(upload)
         if isinstance(error, _LookAgainError):
             return False
+        if found is None and _own_state(store, plan) == (state, tag):
+            store.delete(state_name(plan))
         raise
     # A run that finished between our first look and our state object has removed its own state.
     if any(finished_object(store, plan.files[name]) for name in added):
@@ -135,12 +159,10 @@ def _resume(store: Store, file: FilePlan, upload_id: str | None, progress: Progr
     return True
 
 
-def _record(
-    store: Store, plan: Plan, recorded: Mapping[str, str], added: Mapping[str, Upload], tag: str | None
-) -> None:
+def _record(store: Store, state: JobState, added: Mapping[str, Upload], tag: str) -> None:
     """Make our uploads the plan's, unless another run has recorded its own in the meantime."""
-    uploads = {**recorded, **{name: upload.id for name, upload in added.items()}}
-    if store.put(state_name(plan), _encode_state(plan, uploads), create_only=tag is None, if_match=tag) is None:
+    uploads = {**state.uploads, **{name: upload.id for name, upload in added.items()}}
+    if job_state.write_state(store, replace(state, uploads=uploads), tag) is None:
         raise _LookAgainError
 
 
@@ -150,16 +172,10 @@ def _usable(parts: Mapping[int, Part], file: FilePlan) -> dict[int, Part]:
     return {number: part for number, part in parts.items() if planned.get(number) == part.size}
 
 
-def _encode_state(plan: Plan, uploads: Mapping[str, str]) -> bytes:
-    return json.dumps({"fingerprint": plan.fingerprint, "uploads": uploads}, indent=1).encode()
-
-
-def _parse_state(data: bytes, plan: Plan, store: Store) -> dict[str, str]:
-    try:
-        state = json.loads(data)
-        uploads = state["uploads"]
-        if state["fingerprint"] == plan.fingerprint and all(isinstance(i, str) for i in uploads.values()):
-            return dict(uploads)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise InputError(f"{store.uri}: {state_name(plan)} is not the state of this plan", fix="Delete it and start again")
+def _own_state(store: Store, plan: Plan) -> tuple[JobState, str] | None:
+    found = job_state.read_state(store, state_name(plan))
+    if found and found[0].fingerprint != plan.fingerprint:
+        raise InputError(
+            f"{store.uri}: {state_name(plan)} is not the state of this plan", fix="Delete it and start again"
+        )
+    return found

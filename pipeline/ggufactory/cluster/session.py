@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray.job_config import JobConfig
@@ -72,15 +73,26 @@ def open_session(
     try:
         with interrupts.held():
             url = _start(joined, workers, shared_bytes, dashboard, JobConfig(metadata=dict(metadata or {})))
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:
+        # Of a node that did not start in time, Ray says so by an Exception and no more.
+        if (
+            not isinstance(error, ConnectionError | RuntimeError | ValueError | OSError)
+            and type(error) is not Exception
+        ):
+            raise
         raise _unreachable(f"Ray at {joined}" if joined else "an embedded Ray", error) from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+    _handle_sigterm(handler)
     try:
         yield Session(embedded=not joined, dashboard=f"http://{url}" if url else None)
     finally:
         with interrupts.held():
             ray.shutdown()
+            _handle_sigterm(handler)  # which Ray, as it ends, sets back to what ends the process
+
+
+def _handle_sigterm(handler: Any) -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _start(

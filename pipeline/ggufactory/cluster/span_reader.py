@@ -19,7 +19,7 @@ from ggufactory.checkpoint.rows import Bytes, SourceRows
 from ggufactory.cluster.descriptor import PieceWork
 from ggufactory.cluster.row_conversion import apply_value_map, check_stored
 from ggufactory.cluster.stage_clock import StageClock
-from ggufactory.errors import InputError
+from ggufactory.errors import DamagedSourceError, InputError
 from ggufactory.plan.memory import READERS, TILE_BYTES
 from ggufactory.storage.protocol import Store
 
@@ -104,23 +104,33 @@ class SpanReader:
 
     def _read_source(self, source: SourceRows, start: int, stop: int, piece: PieceWork, out: Bytes) -> int:
         counted = 0
+        refusal: InputError | None = None
 
         def read(file: str, offset: int, buffer: memoryview) -> None:
-            nonlocal counted
-            with self._clock.inside("read"):
-                self._store.read_into(file, offset, buffer, etag=self._etags[file])
+            nonlocal counted, refusal
+            try:
+                with self._clock.inside("read"):
+                    self._store.read_into(file, offset, buffer, etag=self._etags[file])
+            except InputError as error:
+                refusal = error
+                raise
             counted += buffer.nbytes
 
         same = source.dtype == piece.converted_type and piece.value_map is None
         row_bytes = gk.TENSOR_TYPES[source.dtype].row_bytes(source.columns)
         rows = out if same else np.empty((stop - start, row_bytes), np.uint8)
-        source.read_rows(start, stop, rows, read)
-        check_stored(rows, source, start)
-        if not same:
-            try:
+        try:
+            source.read_rows(start, stop, rows, read)
+            check_stored(rows, source, start)
+            if not same:
                 self._convert(rows, source, piece, out)
-            except ValueError as error:
-                raise InputError(f"{source.file}: tensor {source.tensor}, rows {start} to {stop}: {error}") from error
+        except InputError as error:
+            if error is refusal:  # the store's word, about the request and not about the weights
+                raise
+            raise DamagedSourceError(error.message, fix=error.fix) from error
+        except ValueError as error:
+            where = f"{source.file}: tensor {source.tensor}, rows {start} to {stop}"
+            raise DamagedSourceError(f"{where}: {error}") from error
         return counted
 
     def _convert(self, rows: Bytes, source: SourceRows, piece: PieceWork, out: Bytes) -> None:

@@ -21,7 +21,7 @@ from ggufactory.cluster.descriptor import PartWork, PieceWork, Quantized, SpanRe
 from ggufactory.cluster.row_conversion import convert_rows
 from ggufactory.cluster.span_reader import SpanReader, Tile
 from ggufactory.cluster.stage_clock import StageClock
-from ggufactory.errors import InputError
+from ggufactory.errors import DamagedSourceError
 from ggufactory.plan.memory import UPLOADS_IN_FLIGHT
 from ggufactory.storage import open_store
 from ggufactory.storage.protocol import Part, Store, Upload
@@ -41,7 +41,7 @@ def make_span(
 
     `headers`: by file name, for the parts that begin a file; `importance`: by tensor name, float32
     [matrices, columns], for the tensors that have one. Safe to repeat. Raises what the stores raise,
-    and InputError for weights that cannot be quantized.
+    and DamagedSourceError for weights that cannot be quantized.
     """
     began, cpu_began = time.monotonic(), time.process_time()
     clock = StageClock()
@@ -188,7 +188,7 @@ class _Packer:
                 )
             except ValueError as error:
                 where = f"tensor {piece.tensor}, rows {piece.start + row} to {piece.start + stop}"
-                raise InputError(f"{where}: cannot be made {key.kind}: {error}") from error
+                raise DamagedSourceError(f"{where}: cannot be made {key.kind}: {error}") from error
             row = stop
 
 

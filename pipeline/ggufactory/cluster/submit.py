@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Protocol
 
@@ -11,8 +12,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from ggufactory import interrupts
+from ggufactory.cluster import stopping
 from ggufactory.cluster.session import Session
 from ggufactory.errors import (
+    DamagedSourceError,
     GgufactoryError,
     InputError,
     TransientStoreError,
@@ -69,35 +72,44 @@ def run_all(
     """Submit every named call, hand each result to `on_result` as it comes, return the failed ones.
     `on_failure` hears of each of those at once.
 
-    A task that fails for good is noted and the others go on. InputError and UploadGoneError end the
-    run at once: no other task can help. UnavailableError when the store is down, or when no node can
-    ever take a task of `memory` bytes; StoppedError within a second of a signal. What was still running
-    then ends with the session: cancelling tasks one by one can crash Ray's driver when one completes at
-    the same moment (seen with 2.60). `fix`: what the user can do about tasks that are too large.
+    A task that fails for good is noted and the others go on. So is one that met damaged weights twice: what
+    it read first may have been damaged on its way.
+    Any other InputError, and UploadGoneError, end the run at once: no other task can help.
+    UnavailableError when the store is down, or when no node can ever take a task of `memory` bytes.
+    StoppedError on a signal: what has begun may end within the grace, and its results count. What is
+    still running after that ends with the session. `fix`: what the user can do about tasks that are too large.
     """
     check_fits(session, memory, fix)
-    pending: dict[ray.ObjectRef[Any], str] = {}
+    pending: dict[ray.ObjectRef[Any], tuple[str, Call]] = {}
+    tried_again: set[str] = set()
     source = iter(calls)
     failed: dict[str, GgufactoryError] = {}
     watchdog = Watchdog(session, memory, waiter, fix)
     lost_in_a_row = 0
     while True:
+        if interrupts.grace_left():
+            _let_end(pending, on_result, waiter)
         interrupts.check()
         for name, call in islice(source, _WINDOW - len(pending)):
-            pending[call()] = name
+            pending[call()] = (name, call)
         if not pending:
             return failed
         ready, _ = ray.wait(list(pending), num_returns=min(len(pending), 50), timeout=_POLL_SECONDS)
         waiter.tick()
         watchdog.look(bool(ready))
         for ref in ready:
-            name = pending.pop(ref)
+            name, call = pending.pop(ref)
             try:
                 result = ray.get(ref)
             except RayError as error:
-                failed[name] = failure = as_ours(error)
+                failure = as_ours(error)
+                if isinstance(failure, DamagedSourceError) and name not in tried_again:
+                    tried_again.add(name)
+                    pending[call()] = (name, call)
+                    continue
+                failed[name] = failure
                 lost_in_a_row += isinstance(failure, TransientStoreError)
-                if isinstance(failure, InputError | UploadGoneError):
+                if isinstance(failure, InputError | UploadGoneError) and not isinstance(failure, DamagedSourceError):
                     raise failure from error
                 if lost_in_a_row >= _LOST_IN_A_ROW:
                     raise UnavailableError(failure.message, fix="Start the same command again: it resumes") from error
@@ -106,6 +118,21 @@ def run_all(
             else:
                 lost_in_a_row = 0
                 on_result(result)
+
+
+def _let_end(pending: Iterable[ray.ObjectRef[Any]], on_result: Callable[[Any], None], waiter: Waiter) -> None:
+    """A signal has come: wait for the tasks that have begun, until the grace is over; the others do not begin."""
+    waiter.warn("stopping: no new span begins, those that have begun may end; another signal stops at once")
+    left = list(pending)
+    with stopping.asked():
+        while left and (seconds := interrupts.grace_left()):
+            ready, left = ray.wait(left, timeout=min(seconds, _POLL_SECONDS))
+            waiter.tick()
+            for ref in ready:
+                with suppress(RayError):  # it is made again by the run that resumes this one
+                    result = ray.get(ref)
+                    if result is not None:
+                        on_result(result)
 
 
 @interrupts.held()

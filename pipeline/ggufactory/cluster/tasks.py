@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
+from ggufactory.cluster import stopping
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt, SpanWork
 from ggufactory.cluster.session import Session
 from ggufactory.cluster.span_task import make_span
@@ -25,8 +26,11 @@ from ggufactory.storage.checksum import checksum_object
 from ggufactory.storage.protocol import ObjectInfo
 
 
-def _make_span(work: SpanWork, headers: list[str], importance: list[str], *blobs: Any) -> SpanReceipt:
-    """`blobs`: the headers, then the importance arrays, fetched by Ray because they are arguments."""
+def _make_span(work: SpanWork, headers: list[str], importance: list[str], *blobs: Any) -> SpanReceipt | None:
+    """`blobs`: the headers, then the importance arrays, fetched by Ray because they are arguments. None: the
+    run is being stopped."""
+    if stopping.is_asked():
+        return None
     count = len(headers)
     receipt = make_span(
         work,
@@ -41,7 +45,10 @@ def _attempts_before() -> int:
     return int(ray._private.worker.global_worker.core_worker.get_current_task_attempt_number())
 
 
-def _checksum_object(target: str, name: str, size: int, etag: str) -> ChecksumReceipt:
+def _checksum_object(target: str, name: str, size: int, etag: str) -> ChecksumReceipt | None:
+    """None: the run is being stopped."""
+    if stopping.is_asked():
+        return None
     began = time.monotonic()
     checksum = checksum_object(open_store(target), ObjectInfo(name, size, etag))
     return ChecksumReceipt(name, checksum, time.monotonic() - began)

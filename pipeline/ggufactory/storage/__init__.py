@@ -10,9 +10,19 @@ from urllib.parse import unquote, urlsplit
 
 from ggufactory.errors import InputError
 from ggufactory.storage.folder import FolderStore
-from ggufactory.storage.protocol import ObjectInfo, Part, PartLimits, Store, Upload
+from ggufactory.storage.protocol import ObjectInfo, OpenUpload, Part, PartLimits, Store, Upload
 
-__all__ = ["ObjectInfo", "Part", "PartLimits", "Store", "Upload", "folder_name", "open_file", "open_store"]
+__all__ = [
+    "ObjectInfo",
+    "OpenUpload",
+    "Part",
+    "PartLimits",
+    "Store",
+    "Upload",
+    "folder_name",
+    "open_file",
+    "open_store",
+]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")

@@ -16,7 +16,7 @@ from ggufactory.storage.folder_private import PRIVATE_NAME, PrivateFolder, entit
 from ggufactory.storage.folder_receipts import MAX_PARTS
 from ggufactory.storage.folder_uploads import FolderUploads
 from ggufactory.storage.names import check_name
-from ggufactory.storage.protocol import ObjectInfo, Part, PartLimits, Upload
+from ggufactory.storage.protocol import ObjectInfo, OpenUpload, Part, PartLimits, Upload
 
 
 class FolderStore:
@@ -127,6 +127,10 @@ class FolderStore:
     def list_parts(self, upload: Upload) -> dict[int, Part]:
         with folder_errors(self._writable(upload.name)):
             return self._uploads.list_parts(upload)
+
+    def list_uploads(self, prefix: str = "") -> Sequence[OpenUpload]:
+        with folder_errors(self._root):
+            return self._uploads.list_open(prefix)
 
     def complete(self, upload: Upload, parts: Sequence[Part]) -> ObjectInfo:
         path = self._writable(upload.name)

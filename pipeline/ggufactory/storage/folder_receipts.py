@@ -6,17 +6,19 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ggufactory.storage.folder_files import read_exactly, write_exactly
 from ggufactory.storage.protocol import Part
 
 MAX_PARTS = 1_000_000
+_LATEST = 1e11
+"""Of Unix times that are believed."""
 
-# Offset, size and CRC-32 of the part; then the CRC-32 of these, by which a receipt is told from a hole in
-# the file and from a torn write. 32 bytes, so that none crosses a disk sector.
+# Offset, size and CRC-32 of the part; then when it was stored, and the CRC-32 of the first three, by which a
+# receipt is told from a hole in the file and from a torn write. 32 bytes, so that none crosses a disk sector.
 _FIELDS = struct.Struct("<QQI")
-_CHECK = struct.Struct("<8xI")
+_CHECK = struct.Struct("<dI")
 _RECEIPT_BYTES = _FIELDS.size + _CHECK.size
 
 
@@ -28,13 +30,15 @@ class Receipt:
     offset: int
     size: int
     crc32: int
+    stored_at: float = field(compare=False)
+    """In seconds of Unix time."""
 
     def part(self) -> Part:
-        return Part(self.number, self.size, f"{self.size:x}-{self.crc32:08x}", self.crc32)
+        return Part(self.number, self.size, f"{self.size:x}-{self.crc32:08x}", self.crc32, self.stored_at)
 
     def pack(self) -> bytes:
         fields = _FIELDS.pack(self.offset, self.size, self.crc32)
-        return fields + _CHECK.pack(zlib.crc32(fields))
+        return fields + _CHECK.pack(self.stored_at, zlib.crc32(fields))
 
 
 def write(descriptor: int, receipt: Receipt) -> None:
@@ -72,6 +76,8 @@ def _write(descriptor: int, number: int, data: bytes) -> None:
 
 def _unpack(number: int, data: bytes) -> Receipt | None:
     fields = data[: _FIELDS.size]
-    if data[_FIELDS.size :] != _CHECK.pack(zlib.crc32(fields)):
+    stored_at, check = _CHECK.unpack(data[_FIELDS.size :])
+    if check != zlib.crc32(fields) or not 0 <= stored_at < _LATEST:
         return None
-    return Receipt(number, *_FIELDS.unpack(fields))
+    offset, size, checksum = _FIELDS.unpack(fields)
+    return Receipt(number, offset, size, checksum, stored_at)

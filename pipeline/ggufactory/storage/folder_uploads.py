@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import re
+import time
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ from ggufactory.storage.folder_files import (
 from ggufactory.storage.folder_private import ObjectRecord, PrivateFolder, entity_tag
 from ggufactory.storage.folder_receipts import MAX_PARTS, Receipt
 from ggufactory.storage.names import check_metadata
-from ggufactory.storage.protocol import ObjectInfo, Part, Upload
+from ggufactory.storage.protocol import ObjectInfo, OpenUpload, Part, Upload
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -70,7 +71,7 @@ class FolderUploads:
         data = data.cast("B")
         assert 1 <= number <= MAX_PARTS
         assert 0 <= offset < offset + len(data) <= upload.size
-        receipt = Receipt(number, offset, len(data), zlib.crc32(data))
+        receipt = Receipt(number, offset, len(data), zlib.crc32(data), time.time())
         with self._held(upload, fcntl.LOCK_SH) as (directory, receipts):
             if folder_receipts.read(receipts, number) not in (None, receipt):
                 folder_receipts.erase(receipts, number)
@@ -99,9 +100,23 @@ class FolderUploads:
         _remove(self._directory(upload))
         return info
 
+    def list_open(self, prefix: str) -> list[OpenUpload]:
+        """Also what a process that was killed left of an upload that it was beginning or ending: its name
+        may not be known any more, and is its id then."""
+        with suppress(FileNotFoundError):
+            entries = [entry for entry in os.scandir(self._private.uploads) if _ID.fullmatch(entry.name)]
+            found = [_open_upload(Path(entry.path), entry.stat().st_mtime) for entry in entries]
+            named = [entry for entry in found if entry.upload.name.startswith(prefix)]
+            return sorted(named, key=lambda entry: (entry.upload.name, entry.began))
+        return []
+
     def abort(self, upload: Upload) -> None:
-        with suppress(UploadGoneError), self._held(upload, fcntl.LOCK_EX) as (directory, _):
-            _remove(directory)
+        try:
+            with self._held(upload, fcntl.LOCK_EX) as (directory, _):
+                _remove(directory)
+        except UploadGoneError:
+            if _ID.fullmatch(upload.id):
+                _remove(self._directory(upload))  # what is left of it, if anything is
 
     def _finish(self, upload: Upload, directory: Path, target: Path, checksum: int) -> ObjectInfo:
         with opened(directory / "content", os.O_RDONLY) as content:
@@ -150,6 +165,16 @@ class FolderUploads:
             yield directory, receipts
         finally:
             os.close(receipts)
+
+
+def _open_upload(directory: Path, began: float) -> OpenUpload:
+    """`began` is the folder's own time, which is that of the first moment: its files are made once."""
+    try:
+        described = json.loads((directory / "upload.json").read_bytes())
+        upload = Upload(str(described["name"]), directory.name, int(described["size"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        upload = Upload(directory.name, directory.name, 0)
+    return OpenUpload(upload, began, certainly_ours=True)
 
 
 def _preallocate(path: Path, upload: Upload) -> None:

@@ -14,7 +14,7 @@ from ggufactory.storage.hub_listing import list_files, pin
 from ggufactory.storage.hub_read import fill
 from ggufactory.storage.hub_uri import HubFolder
 from ggufactory.storage.names import check_name
-from ggufactory.storage.protocol import ObjectInfo, Part, PartLimits, Upload
+from ggufactory.storage.protocol import ObjectInfo, OpenUpload, Part, PartLimits, Upload
 
 _pin_lock = threading.Lock()
 
@@ -80,6 +80,9 @@ class HubStore:
         self._refuse()
 
     def list_parts(self, upload: Upload) -> dict[int, Part]:
+        self._refuse()
+
+    def list_uploads(self, prefix: str = "") -> Sequence[OpenUpload]:
         self._refuse()
 
     def complete(self, upload: Upload, parts: Sequence[Part]) -> ObjectInfo:

@@ -55,6 +55,19 @@ class Part:
     size: int
     etag: str
     crc32: int | None
+    stored_at: float | None = field(default=None, compare=False)
+    """When, in seconds of Unix time by the store's clock; only `list_parts` tells it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUpload:
+    """An upload that is neither completed nor aborted. `upload.size` is 0 where the store does not tell it."""
+
+    upload: Upload
+    began: float
+    """In seconds of Unix time, by the store's clock."""
+    certainly_ours: bool = False
+    """No other program can have begun it; anybody may begin uploads in a bucket."""
 
 
 class Store(Protocol):
@@ -110,6 +123,10 @@ class Store(Protocol):
     def list_parts(self, upload: Upload) -> dict[int, Part]:
         """The parts that are stored for good, by number. A number of which the store holds differing
         copies is left out: it must be uploaded again. UploadGoneError as above."""
+
+    def list_uploads(self, prefix: str = "") -> Sequence[OpenUpload]:
+        """The open uploads of objects whose names start with `prefix`, by name; also those of which
+        nobody remembers the id."""
 
     def complete(self, upload: Upload, parts: Sequence[Part]) -> ObjectInfo:
         """Make the object visible, atomically, replacing an older one of that name. `parts` are all of

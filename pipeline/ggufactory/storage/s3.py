@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError
 
 from ggufactory.errors import InputError, SourceChangedError, TransientStoreError, UnavailableError
 from ggufactory.storage.names import check_name
-from ggufactory.storage.protocol import ObjectInfo, Part, PartLimits, Upload
+from ggufactory.storage.protocol import ObjectInfo, OpenUpload, Part, PartLimits, Upload
 from ggufactory.storage.s3_bucket import MISSING, RefusedError, S3Bucket, encode_crc32
 from ggufactory.storage.s3_read import fill
 from ggufactory.storage.s3_uploads import S3Uploads
@@ -126,6 +126,9 @@ class S3Store:
 
     def list_parts(self, upload: Upload) -> dict[int, Part]:
         return self._uploads.list_parts(upload, self._key(upload.name))
+
+    def list_uploads(self, prefix: str = "") -> Sequence[OpenUpload]:
+        return self._uploads.list_open(self._prefix, prefix)
 
     def complete(self, upload: Upload, parts: Sequence[Part]) -> ObjectInfo:
         return self._uploads.complete(upload, self._key(upload.name), parts)

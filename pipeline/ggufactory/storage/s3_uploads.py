@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from typing import Any
 from ggufactory.errors import TransientStoreError, UnavailableError, UploadGoneError
 from ggufactory.storage import crc32
 from ggufactory.storage.names import check_metadata
-from ggufactory.storage.protocol import ObjectInfo, Part, Upload
+from ggufactory.storage.protocol import ObjectInfo, OpenUpload, Part, Upload
 from ggufactory.storage.s3_bucket import RefusedError, S3Bucket, decode_crc32, encode_crc32
 from ggufactory.storage.s3_client import PartBody
 
@@ -62,9 +63,26 @@ class S3Uploads:
                 listed["Size"],
                 listed["ETag"],
                 decode_crc32(listed.get("ChecksumCRC32")),
+                listed["LastModified"].timestamp() if "LastModified" in listed else None,
             )
             copies.setdefault(part.number, set()).add(part)
         return {number: found.pop() for number, found in sorted(copies.items()) if len(found) == 1}
+
+    def list_open(self, folder: str, prefix: str) -> list[OpenUpload]:
+        """Of the keys that start with `folder` and then `prefix`; names are what follows `folder`."""
+        found: list[OpenUpload] = []
+        following: dict[str, Any] = {}
+        while True:
+            page = self._bucket.call("list_multipart_uploads", Prefix=folder + prefix, **following)
+            uploads = page.get("Uploads", [])
+            for listed in uploads:
+                upload = Upload(listed["Key"].removeprefix(folder), listed["UploadId"], 0)
+                # Of an unknown age, it counts as new.
+                began = listed["Initiated"].timestamp() if "Initiated" in listed else time.time()
+                found.append(OpenUpload(upload, began))
+            if not page.get("IsTruncated") or not uploads:
+                return sorted(found, key=lambda entry: (entry.upload.name, entry.began))
+            following = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def complete(self, upload: Upload, key: str, parts: Sequence[Part]) -> ObjectInfo:
         checksum = _combined(parts)

@@ -1,0 +1,46 @@
+"""`ggufactory status`: what a target holds and how far its jobs are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from ggufactory.cli_help import EXIT_CODES, STATUS
+from ggufactory.errors import InputError
+from ggufactory.job_file import load_job
+from ggufactory.observe.console import stdout_console
+from ggufactory.observe.status_tables import print_status, status_json
+from ggufactory.storage import open_store
+from ggufactory.target_status import read_status
+
+
+def add_status_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "status",
+        help="say how far the jobs of a target are",
+        description=STATUS,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("target", metavar="TARGET", help="a folder or s3://bucket/prefix; or a job file that names one")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command=_status)
+
+
+def _status(options: argparse.Namespace) -> int:
+    status = read_status(open_store(_target(options.target)), time.time())
+    if options.json:
+        print(json.dumps(status_json(status), indent=1))
+    else:
+        print_status(stdout_console(), status)
+    return 0
+
+
+def _target(named: str) -> str:
+    if not named.endswith((".yaml", ".yml")):
+        return named
+    target = load_job(named).get("to")
+    if target is None:
+        raise InputError(f"job file {named} names no target", fix="Give the target itself")
+    return str(target)

@@ -1,0 +1,65 @@
+"""`ggufactory sync`: make true what a catalogue says, once or again and again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+from ggufactory.catalog import load_catalog
+from ggufactory.cli_help import EXIT_CODES, SYNC
+from ggufactory.cli_job import add_run_flags
+from ggufactory.duration import parse_duration
+from ggufactory.errors import GgufactoryError, InputError
+from ggufactory.observe.console import stdout_console
+from ggufactory.observe.sync_report import SyncReporter, outcomes_json, print_outcomes
+from ggufactory.sync import exit_code, sync
+
+
+def add_sync_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "sync",
+        help="make what a catalogue of models lacks",
+        description=SYNC,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("catalog", metavar="CATALOG.yaml", help="names models, ladders and targets")
+    add("--json", action="store_true", help="print the outcome of every model as JSON, one object a round")
+    add("--watch", action="store_true", help="go on: read the catalogue again every --interval")
+    add("--interval", metavar="TIME", help="between rounds, such as 15m, which is the default")
+    add_run_flags(parser, if_locked="fail")
+    parser.set_defaults(command=_sync)
+
+
+def _sync(options: argparse.Namespace) -> int:
+    if options.interval is not None and not options.watch:
+        raise InputError("--interval is of --watch", fix="Add --watch, or leave --interval out")
+    interval = parse_duration(options.interval or "15m")
+    if not options.watch:
+        return _round(options)
+    while True:
+        began = time.monotonic()
+        try:
+            code = _round(options)
+            print(f"round ended with code {code}, the next in {interval:g} s", file=sys.stderr, flush=True)
+        except GgufactoryError as error:
+            print(f"ggufactory: {error}", file=sys.stderr, flush=True)
+        time.sleep(max(interval - (time.monotonic() - began), 0.0))
+
+
+def _round(options: argparse.Namespace) -> int:
+    outcomes = sync(
+        load_catalog(options.catalog),
+        SyncReporter(),
+        if_locked=options.if_locked,
+        ray_address=options.ray_address,
+        workers=options.workers,
+    )
+    if options.json:
+        print(json.dumps(outcomes_json(outcomes)), flush=True)
+    else:
+        print_outcomes(stdout_console(), outcomes)
+    return exit_code(outcomes)
