@@ -19,17 +19,18 @@ GK_LANE void take_fit(const GridFit<L, kGroups>& fit, typename L::M active, int 
     sub.lost = fit.lost;
 }
 
-struct IQ2_XXS : IQ2_XXSLayout {
+struct IQ2_XXS : IQ2_XXSLayout, SearchedInGrid {
     static constexpr int kSubBlock = 32, kSubBlocks = kBlock / kSubBlock, kGroups = kSubBlock / 8;
     static constexpr int kTogether = 2;  // sub-blocks
 
+    static const Codebook& codebook() { return iq2_xxs_codebook(); }
+
     // `x`, `importance` (never null): kBlock floats of each lane's block. Writes kBytes bytes.
     template <class L>
-    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
-                                   typename L::I* bytes) {
+    static GridOutcome<L> quantize(const Codebook& book, const typename L::F* x,
+                                   const typename L::F* importance, typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
-        const Codebook& book = iq2_xxs_codebook();
         const F zero = L::floats(0);
         const F mean_square = sum_of_squares<L>(x) / L::floats(kBlock);
         F scales[kSubBlocks], largest = zero;
@@ -122,14 +123,15 @@ GK_LANE void fit_iq2_sub_blocks(const Codebook& book, const typename L::F* folde
     for (int j = 0; j < kIq2Together; ++j) take_fit<L>(fit[j], active[j], sign_mask, subs[j]);
 }
 
-struct IQ2_XS : IQ2_XSLayout {
+struct IQ2_XS : IQ2_XSLayout, SearchedInGrid {
+    static const Codebook& codebook() { return iq2_xs_codebook(); }
+
     // `x`, `importance` (never null): kBlock floats of each lane's block. Writes kBytes bytes.
     template <class L>
-    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
-                                   typename L::I* bytes) {
+    static GridOutcome<L> quantize(const Codebook& book, const typename L::F* x,
+                                   const typename L::F* importance, typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
-        const Codebook& book = iq2_xs_codebook();
         const F zero = L::floats(0);
         const F mean_square = sum_of_squares<L>(x) / L::floats(kBlock);
         F scales[kIq2SubBlocks], largest = zero;
@@ -165,15 +167,16 @@ struct IQ2_XS : IQ2_XSLayout {
     }
 };
 
-struct IQ2_S : IQ2_SLayout {
+struct IQ2_S : IQ2_SLayout, SearchedInGrid {
+    static const Codebook& codebook() { return iq2_s_codebook(); }
+
     // `x`, `importance` (null: none): kBlock floats of each lane's block. Writes kBytes bytes.
     template <class L>
-    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
-                                   typename L::I* bytes) {
+    static GridOutcome<L> quantize(const Codebook& book, const typename L::F* x,
+                                   const typename L::F* importance, typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
         constexpr float kEpsilon = 1e-8f;
-        const Codebook& book = iq2_s_codebook();
         const F zero = L::floats(0);
         const F twice_mean_square = L::floats(2) * sum_of_squares<L>(x) / L::floats(kBlock);
         F scales[kIq2SubBlocks], largest = zero;

@@ -38,15 +38,16 @@ GK_LANE void fit_iq3_sub_block(const Codebook& book, const typename L::F* folded
     sub.lost = fit[0].lost;
 }
 
-struct IQ3_XXS : IQ3_XXSLayout {
+struct IQ3_XXS : IQ3_XXSLayout, SearchedInGrid {
+    static const Codebook& codebook() { return iq3_xxs_codebook(); }
+
     // `x`, `importance` (null: none): kBlock floats of each lane's block. Writes kBytes bytes.
     template <class L>
-    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
-                                   typename L::I* bytes) {
+    static GridOutcome<L> quantize(const Codebook& book, const typename L::F* x,
+                                   const typename L::F* importance, typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
         constexpr float kEpsilon = 1e-8f;
-        const Codebook& book = iq3_xxs_codebook();
         const F zero = L::floats(0);
         const F twice_mean_square = L::floats(2) * sum_of_squares<L>(x) / L::floats(kBlock);
         F scales[kIq3SubBlocks], largest = zero;
@@ -90,14 +91,15 @@ struct IQ3_XXS : IQ3_XXSLayout {
     }
 };
 
-struct IQ3_S : IQ3_SLayout {
+struct IQ3_S : IQ3_SLayout, SearchedInGrid {
+    static const Codebook& codebook() { return iq3_s_codebook(); }
+
     // `x`, `importance` (null: none): kBlock floats of each lane's block. Writes kBytes bytes.
     template <class L>
-    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
-                                   typename L::I* bytes) {
+    static GridOutcome<L> quantize(const Codebook& book, const typename L::F* x,
+                                   const typename L::F* importance, typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
-        const Codebook& book = iq3_s_codebook();
         const F zero = L::floats(0);
         const F twice_mean_square = L::floats(2) * sum_of_squares<L>(x) / L::floats(kBlock);
         F scales[kIq3SubBlocks], largest = zero;
