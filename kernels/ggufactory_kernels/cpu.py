@@ -47,9 +47,7 @@ def quantize_rows(
     if kind != faults.Kind.NONE:
         weights = faults.Weights(columns, lambda first, count: _decode(source, source_type, first, count))
         weighted = importance is not None
-        raise ValueError(
-            faults.message(faults.Kind(kind), block, _BLOCKS_AT_ONCE, target, weights, weighted=weighted)
-        )
+        raise ValueError(faults.message(faults.Kind(kind), block, _BLOCKS_AT_ONCE, target, weights, weighted=weighted))
 
 
 def dequantize_rows(

@@ -29,9 +29,7 @@ class Weights:
     read: Callable[[int, int], npt.NDArray[np.float32]]
 
 
-def message(
-    kind: Kind, block: int, blocks: int, target: TensorType, weights: Weights, *, weighted: bool
-) -> str:
+def message(kind: Kind, block: int, blocks: int, target: TensorType, weights: Weights, *, weighted: bool) -> str:
     """What is wrong with block `block`. A weight that is not finite lies within `blocks` blocks from there on."""
     if kind == Kind.SCALE_OVERFLOW and weighted and target.name in WEIGHED_BY_ROW:
         # A weight that is no number has spoilt the mean of its row, and with it the blocks before its own.

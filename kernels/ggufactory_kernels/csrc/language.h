@@ -34,6 +34,10 @@ using ::memcpy;
 #define GK_UNROLL_16 _Pragma("unroll")
 #define GK_UNROLL_32 _Pragma("unroll")
 
+// A loop over memory, of which so many steps are under way together.
+#define GK_UNROLL_BY(n) GK_PRAGMA(unroll n)
+#define GK_PRAGMA(text) _Pragma(#text)
+
 #else
 
 #include <cfloat>
@@ -42,6 +46,7 @@ using ::memcpy;
 
 #define GK_LANE inline __attribute__((always_inline))
 #define GK_UNROLL(n) GK_PRAGMA(GCC unroll n)
+#define GK_UNROLL_BY(n) GK_UNROLL(n)
 #define GK_PRAGMA(text) _Pragma(#text)
 
 #endif
