@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +44,17 @@ def on_gpu(x: Any, dtypes: tuple[str, ...], what: str) -> torch.Tensor:
         raise ValueError(f"{what} have the shape [rows, columns], found {list(x.shape)}")
     tensor: torch.Tensor = torch.from_numpy(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else x.detach()
     return tensor if lies_on_gpu(tensor) else tensor.to("cuda")
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """torch's error of a full GPU becomes MemoryError."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(f"the GPU is full: {str(error).splitlines()[0]}") from error
 
 
 def weight_bytes(x: Any) -> tuple[npt.NDArray[np.uint8], str, int, int]:

@@ -19,6 +19,7 @@ from ggufactory_kernels.arrays import (
     importance_values,
     is_torch_tensor,
     lies_on_gpu,
+    memory_errors,
     on_gpu,
     weight_bytes,
 )
@@ -70,7 +71,7 @@ def quantize(
     or "auto", wherever `x` lies. On a GPU the rows of `x` may lie any distance apart.
     ValueError for an unknown type, a wrong shape, a value that is not finite, a scale that overflows half
     precision, errors too large for an IQ type's search, or an unavailable device or instruction set;
-    TypeError for wrong dtypes.
+    TypeError for wrong dtypes; MemoryError where a GPU is full.
     """
     target = tensor_type(type)
     if backends.choose(device, on_gpu=lies_on_gpu(x)) == "cuda":
@@ -153,8 +154,9 @@ def _quantize_on_gpu(x: Any, target: TensorType, importance: Any, isa: str | Non
     backends.require_cuda(target.name, isa)
     from ggufactory_kernels import cuda
 
-    tensor = on_gpu(x, ("float32", "float16", "bfloat16"), "weights")
-    packed = cuda.quantize(tensor, target, _importance_for(target, importance, tensor.shape[1]))
+    with memory_errors():
+        tensor = on_gpu(x, ("float32", "float16", "bfloat16"), "weights")
+        packed = cuda.quantize(tensor, target, _importance_for(target, importance, tensor.shape[1]))
     if lies_on_gpu(x):
         return packed
     return packed.cpu() if is_torch_tensor(x) else packed.cpu().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from ggufactory.assemble import uploads
 from ggufactory.calibrate.imatrix import read_importance_matrices
 from ggufactory.checkpoint import Checkpoint, GgufCheckpoint, open_source
 from ggufactory.cluster.descriptor import SpanReceipt
+from ggufactory.cluster.devices import check_here
 from ggufactory.errors import GgufactoryError, IncompleteError, InputError, UnavailableError, UploadGoneError
 from ggufactory.plan import plan as planning
 from ggufactory.plan.importance import shown
@@ -65,8 +67,6 @@ class Result:
 
 def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
     """Everything that can be decided from headers; InputError with all faults together."""
-    if spec.device == "cuda":
-        raise InputError("device cuda: this build has no CUDA kernels", fix="Use --device cpu or auto")
     checkpoint = open_source(spec.source)
     model = describe(checkpoint, _conversion(spec))
     importance = read_importance_matrices(spec.imatrix) if spec.imatrix else None
@@ -120,6 +120,8 @@ def run(spec: JobSpec, watcher: Watcher) -> Result:
     IncompleteError when spans failed: what is done stays, and the same job resumes it. InputError
     when the input is at fault: nothing of this plan stays behind.
     """
+    if not (spec.ray_address or os.environ.get("RAY_ADDRESS")):
+        check_here(spec.device)
     target = open_store(spec.require_target())
     return _carry_out(spec, target, make_plan(spec, target), watcher)
 
@@ -188,7 +190,7 @@ def _make(spec: JobSpec, target: Store, plan: Plan, progress: Progress, watcher:
     checksums: dict[str, Checksum] = {}
     watcher.planned(plan, count_missing(plan, progress))
     with open_session(spec.ray_address, spec.workers, tasks.shared_bytes(plan)) as session:
-        _raise_failed(tasks.quantize(session, plan, progress, target.uri, stored, watcher))
+        _raise_failed(tasks.quantize(session, plan, progress, target.uri, stored, watcher, spec.device))
         for file in plan.files.values():
             if file.name not in progress.finished:
                 progress.finished[file.name] = uploads.complete(target, file, progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import json
 import sys
@@ -61,20 +60,16 @@ def test_every_kernel_compiles_for_every_architecture(architecture: str) -> None
 
 @needs_nvrtc
 def test_a_fused_operation_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel = dataclasses.replace(
-        KERNELS["convert_f32"],
-        source_text='extern "C" __global__ void convert_f32(float* x) { x[0] = x[1] * x[2] + x[3]; }',
-    )
-    assert describe(kernel.name, compiler.compile_kernel(kernel, "sm_90")).fma_instructions == 0
+    source = 'extern "C" __global__ void sum(float* x) { x[0] = x[1] * x[2] + x[3]; }'
+    assert describe("sum", compiler.compile_source("sum", source, "sm_90")).fma_instructions == 0
     monkeypatch.setattr(compiler, "_FLAGS", ("-fmad=true",))
-    assert describe(kernel.name, compiler.compile_kernel(kernel, "sm_90")).fma_instructions == 1
+    assert describe("sum", compiler.compile_source("sum", source, "sm_90")).fma_instructions == 1
 
 
 @needs_nvrtc
 def test_a_kernel_that_does_not_compile_is_named() -> None:
-    kernel = dataclasses.replace(KERNELS["convert_f32"], source_text="nonsense")
-    with pytest.raises(compiler.CompilerError, match=r"convert_f32 for sm_90: convert_f32.cu\(1\): error"):
-        compiler.compile_kernel(kernel, "sm_90")
+    with pytest.raises(compiler.CompilerError, match=r"sum for sm_90: sum.cu\(1\): error"):
+        compiler.compile_source("sum", "nonsense", "sm_90")
 
 
 @pytest.fixture

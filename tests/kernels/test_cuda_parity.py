@@ -144,7 +144,7 @@ def test_weights_that_are_not_finite_are_named(machine: Machine, kernel_type: st
 def test_the_first_of_many_faults_is_named(machine: Machine) -> None:
     x = make_weights("normal", 6, 300, 768)
     x[70:, 300] = np.nan
-    with pytest.raises(ValueError, match="in row 70, column 300$"):
+    with pytest.raises(ValueError, match=r"in row 70, column 300$"):
         machine.quantize(x, "Q6_K")
 
 

@@ -183,7 +183,9 @@ struct Q4_K : Q4_KLayout {
         const typename L::M finite =
             quantize_affine_super_block<L, Q4_KLayout>(x, importance, kLevels, steps, bytes, quants);
         // A byte holds weights i and i + 32 of each 64.
+        GK_GPU_UNROLL(1)
         for (int group = 0; group < kBlock / 64; ++group) {
+            GK_GPU_UNROLL(8)
             for (int i = 0; i < 32; ++i) {
                 bytes[kQuants + 32 * group + i] = quants[64 * group + i] | (quants[64 * group + 32 + i] << 4);
             }

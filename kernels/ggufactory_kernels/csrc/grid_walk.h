@@ -27,14 +27,17 @@ public:
     // `x`, `w`: the weights of the groups and their own; `largest_scales`: of all to come.
     GridWalk(const Codebook& book, const F* x, const F* w, const F (&largest_scales)[kSubBlocks])
         : book_(book), x_(x) {
+        GK_GPU_UNROLL(8)
         for (int i = 0; i < kCount; ++i) {
             root_w_[i] = L::sqrt(w[i]);
             twice_wx_[i] = (root_w_[i] + root_w_[i]) * x[i];
         }
+        GK_GPU_UNROLL(1)
         for (int j = 0; j < kSubBlocks; ++j) {
             lost[j] = L::ints(0) < L::ints(0);
             largest_sizes_[j] = largest_magnitude<L, kSubGroups * G::kElements>(x + j * kSubGroups * G::kElements);
         }
+        GK_GPU_UNROLL(1)
         for (int k = 0; k < kGroups; ++k) {
             margins_[k] = bound_of_errors(k, largest_scales[k / kSubGroups]);
             numbers_[k] = L::ints(0);
@@ -55,6 +58,7 @@ public:
         round_all(inverse, wanted, searching, clear);
         search_all(searching, clear, reinterpret_cast<const float*>(scale),
                    reinterpret_cast<const float*>(inverse));
+        GK_GPU_UNROLL(1)
         for (int k = 0; k < kGroups; ++k) {
             codes[k] = L::bits(L::load_floats(codes_ + k * L::kWidth));
             const M none = wanted[k] & (codes[k] < L::ints(0));
@@ -87,6 +91,7 @@ private:
 
     // The groups of one lane after another, x before root_w.
     void lay_out_rows() {
+        GK_GPU_UNROLL(1)
         for (int k = 0; k < kGroups; ++k) {
             for (int first = 0; first < kRow; first += L::kWidth) {
                 I columns[L::kWidth];

@@ -40,6 +40,7 @@ struct IQ2_XXS : IQ2_XXSLayout, SearchedInGrid {
         for (int first = 0; first < kSubBlocks; first += kTogether) {
             GridSubBlock<L, kGroups, kGroups> subs[kTogether];
             search<L>(book, x + first * kSubBlock, importance + first * kSubBlock, mean_square, subs);
+            GK_GPU_UNROLL(1)
             for (int j = first; j < first + kTogether; ++j) {
                 const GridSubBlock<L, kGroups, kGroups>& sub = subs[j - first];
                 lost = lost | sub.lost;
@@ -77,6 +78,7 @@ private:
         grid_weights<L, kTogether * kSubBlock>(x, importance, mean_square, w);
         GK_UNROLL(1)
         for (int j = 0; j < kTogether; ++j) {
+            GK_GPU_UNROLL(1)
             for (int k = 0; k < kGroups; ++k) {
                 const int at = j * kSubBlock + 8 * k;
                 subs[j].signs[k] = fold_signs_evenly<L>(x + at, w + at, folded + at);
@@ -141,11 +143,13 @@ struct IQ2_XS : IQ2_XSLayout, SearchedInGrid {
             F w[16 * kIq2Together], folded[16 * kIq2Together];
             Iq2SubBlock<L> subs[kIq2Together];
             grid_weights<L, 16 * kIq2Together>(x + 16 * first, importance + 16 * first, mean_square, w);
+            GK_GPU_UNROLL(1)
             for (int k = 0; k < 2 * kIq2Together; ++k) {
                 subs[k / 2].signs[k % 2] =
                     fold_signs_evenly<L>(x + 16 * first + 8 * k, w + 8 * k, folded + 8 * k);
             }
             fit_iq2_sub_blocks<L>(book, folded, w, kGroupMaxEpsilon, 0x7f, subs);
+            GK_GPU_UNROLL(1)
             for (int j = first; j < first + kIq2Together; ++j) {
                 const Iq2SubBlock<L>& sub = subs[j - first];
                 lost = lost | sub.lost;
@@ -158,6 +162,7 @@ struct IQ2_XS : IQ2_XSLayout, SearchedInGrid {
             }
         }
         const typename L::M is_zero = largest == zero;
+        GK_GPU_UNROLL(8)
         for (int i = kQuants; i < kSubScales; ++i) bytes[i] = L::select(is_zero, L::ints(0), bytes[i]);
         const F d = largest / L::floats(31);
         pack_odd_scales<L, kIq2SubBlocks>(scales, L::floats(1) / d, bytes + kSubScales);
@@ -190,12 +195,15 @@ struct IQ2_S : IQ2_SLayout, SearchedInGrid {
                 grid_weights<L, 16 * kIq2Together>(x + 16 * first, importance + 16 * first, twice_mean_square, w);
             } else {
                 const F base = L::floats(0.25f) * twice_mean_square;
+                GK_GPU_UNROLL(8)
                 for (int i = 0; i < 16 * kIq2Together; ++i) w[i] = base + x[16 * first + i] * x[16 * first + i];
             }
+            GK_GPU_UNROLL(1)
             for (int k = 0; k < 2 * kIq2Together; ++k) {
                 subs[k / 2].signs[k % 2] = fold_signs<L>(x + 16 * first + 8 * k, folded + 8 * k);
             }
             fit_iq2_sub_blocks<L>(book, folded, w, kEpsilon, 0xff, subs);
+            GK_GPU_UNROLL(1)
             for (int j = first; j < first + kIq2Together; ++j) {
                 const Iq2SubBlock<L>& sub = subs[j - first];
                 lost = lost | sub.lost;

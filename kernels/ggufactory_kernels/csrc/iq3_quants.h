@@ -59,6 +59,7 @@ struct IQ3_XXS : IQ3_XXSLayout, SearchedInGrid {
             F w[kIq3SubBlock], folded[kIq3SubBlock];
             Iq3SubBlock<L> sub;
             iq3_weights<L>(x, importance, first, twice_mean_square, w);
+            GK_GPU_UNROLL(1)
             for (int i = 0; i < kIq3SubBlock; i += 8) {
                 sub.signs[i / 8] = fold_signs_evenly<L>(x + first + i, w + i, folded + i);
             }
@@ -84,6 +85,7 @@ struct IQ3_XXS : IQ3_XXSLayout, SearchedInGrid {
                           bytes + kSignsAndScales + 4 * j);
         }
         const typename L::M is_zero = largest == zero;
+        GK_GPU_UNROLL(8)
         for (int i = kQuants; i < kBytes; ++i) bytes[i] = L::select(is_zero, L::ints(0), bytes[i]);
         const I half_scale = float_to_half<L>(d * L::floats(1.0125f));
         store_half<L>(half_scale, bytes + kScale);
@@ -110,6 +112,7 @@ struct IQ3_S : IQ3_SLayout, SearchedInGrid {
             F w[kIq3SubBlock], folded[kIq3SubBlock];
             Iq3SubBlock<L> sub;
             iq3_weights<L>(x, importance, first, twice_mean_square, w);
+            GK_GPU_UNROLL(1)
             for (int i = 0; i < kIq3SubBlock; i += 8) {
                 sub.signs[i / 8] = fold_signs<L>(x + first + i, folded + i);
             }

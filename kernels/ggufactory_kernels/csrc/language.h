@@ -34,8 +34,8 @@ using ::memcpy;
 #define GK_UNROLL_16 _Pragma("unroll")
 #define GK_UNROLL_32 _Pragma("unroll")
 
-// A loop over memory, of which so many steps are under way together.
-#define GK_UNROLL_BY(n) GK_PRAGMA(unroll n)
+// A loop over memory, of which so many steps are under way together; on a CPU the compiler sees by itself.
+#define GK_GPU_UNROLL(n) GK_PRAGMA(unroll n)
 #define GK_PRAGMA(text) _Pragma(#text)
 
 #else
@@ -46,7 +46,7 @@ using ::memcpy;
 
 #define GK_LANE inline __attribute__((always_inline))
 #define GK_UNROLL(n) GK_PRAGMA(GCC unroll n)
-#define GK_UNROLL_BY(n) GK_UNROLL(n)
+#define GK_GPU_UNROLL(n)
 #define GK_PRAGMA(text) _Pragma(#text)
 
 #endif

@@ -147,12 +147,14 @@ private:
             for (int k = 0; k < 4; ++k) high = high | (L::shift_right(six_bits[j + 4 * k], 4) << (2 * k));
             bytes[kSubScales + 8 + j] = high;
         }
+        GK_GPU_UNROLL(1)
         for (int i = 0; i < kBlock / 8; ++i) {
             I high = L::ints(0);
             for (int j = 0; j < 8; ++j) high = high | (L::shift_right(quants[32 * j + i], 2) << j);
             bytes[kHighQuants + i] = high;
         }
         I low_quants[kBlock];
+        GK_GPU_UNROLL(8)
         for (int i = 0; i < kBlock; ++i) low_quants[i] = quants[i] & L::ints(3);
         pack_two_bits<L>(low_quants, bytes + kLowQuants);
     }

@@ -40,7 +40,9 @@ struct SideBySide<L, 1> {
 // Of each 128 quants of two bits, byte i holds quants i, i + 32, i + 64 and i + 96.
 template <class L>
 GK_LANE void pack_two_bits(const typename L::I* quants, typename L::I* bytes) {
+    GK_GPU_UNROLL(1)
     for (int group = 0; group < 2; ++group) {
+        GK_GPU_UNROLL(4)
         for (int i = 0; i < 32; ++i) {
             const typename L::I* q = quants + 128 * group + i;
             bytes[32 * group + i] = q[0] | (q[32] << 2) | (q[64] << 4) | (q[96] << 6);

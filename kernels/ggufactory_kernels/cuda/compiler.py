@@ -54,13 +54,18 @@ def compiler_version() -> str:
 
 def compile_kernel(kernel: Kernel, architecture: str) -> Compiled:
     """Compile one kernel for one of ARCHITECTURES. CompilerError with the compiler's words."""
-    program = _call("nvrtcCreateProgram", kernel.source.encode(), f"{kernel.name}.cu".encode(), 0, [], [])
+    return compile_source(kernel.name, kernel.source, architecture)
+
+
+def compile_source(name: str, source: str, architecture: str) -> Compiled:
+    """The same of any text, with the headers in `csrc/`."""
+    program = _call("nvrtcCreateProgram", source.encode(), f"{name}.cu".encode(), 0, [], [])
     try:
         flags = [flag.encode() for flag in _flags(architecture)]
         (result,) = _nvrtc().nvrtcCompileProgram(program, len(flags), flags)
         log = _text("nvrtcGetProgramLog", program)
         if int(result) != 0:
-            raise CompilerError(f"{kernel.name} for {architecture}: {log.strip()}")
+            raise CompilerError(f"{name} for {architecture}: {log.strip()}")
         return Compiled(_output("nvrtcGetCUBIN", program), _text("nvrtcGetPTX", program), log)
     finally:
         _nvrtc().nvrtcDestroyProgram(program)

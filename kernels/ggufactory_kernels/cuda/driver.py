@@ -16,10 +16,6 @@ class DriverError(RuntimeError):
     """The driver refused a call."""
 
 
-class OutOfDeviceMemoryError(DriverError):
-    """The GPU has no memory left for a kernel's stack: smaller spans need no less, fewer workers do."""
-
-
 class Gpu:
     """One GPU of this process, by torch's number of it."""
 
@@ -117,11 +113,11 @@ def _ordinal(index: int) -> int:
 
 
 def _call(name: str, *arguments: Any) -> Any:
-    """One call of the driver, with its error as DriverError."""
+    """One call of the driver, with its error as DriverError; MemoryError where the GPU is full."""
     from cuda.bindings import driver
 
     result, *values = getattr(driver, name)(*arguments)
     if int(result) != 0:
-        kind = OutOfDeviceMemoryError if result.name == "CUDA_ERROR_OUT_OF_MEMORY" else DriverError
+        kind = MemoryError if result.name == "CUDA_ERROR_OUT_OF_MEMORY" else DriverError
         raise kind(f"{name}: {result.name}")
     return values[0] if len(values) == 1 else tuple(values)

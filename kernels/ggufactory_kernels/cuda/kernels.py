@@ -47,14 +47,10 @@ class Kernel:
     name: str
     spelling: str
     headers: tuple[str, ...]
-    source_text: str | None = None
-    """In place of what follows from the others."""
 
     @property
     def source(self) -> str:
         """What NVRTC compiles: the only text beside `csrc/`."""
-        if self.source_text is not None:
-            return self.source_text
         includes = "".join(f'#include "{header}"\n' for header in self.headers)
         return (
             f"{includes}using namespace ggufactory;\n"

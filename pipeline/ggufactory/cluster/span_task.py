@@ -34,11 +34,13 @@ def make_span(
     importance: Mapping[str, Importance],
     *,
     threads: int = 1,
+    device: str = "cpu",
 ) -> SpanReceipt:
     """Make and store every part of `work`.
 
     `headers`: by file name, for the parts that begin a file; `importance`: by tensor name, float32
-    [matrices, columns], for the tensors that have one. Safe to repeat. Raises what the stores raise,
+    [matrices, columns], for the tensors that have one. `device`: what quantizes, "cpu" or "cuda"; the bytes
+    are the same. Safe to repeat. Raises what the stores raise,
     and InputError for weights that cannot be quantized.
     """
     began, cpu_began = time.monotonic(), time.process_time()
@@ -46,7 +48,7 @@ def make_span(
         SpanReader(open_store(work.source), work.etags, work.pieces) as reader,
         _Uploads(open_store(work.target)) as uploads,
     ):
-        packer = _Packer(work, reader, importance, threads)
+        packer = _Packer(work, reader, importance, threads, device)
         for number, part in enumerate(work.parts):
             uploads.wait_for_room()
             data = packer.part(number, headers.get(part.upload.name, b""))
@@ -97,11 +99,14 @@ class _Uploads:
 class _Packer:
     """Fills the parts of a span, packing each (piece, type) once."""
 
-    def __init__(self, work: SpanWork, reader: SpanReader, importance: Mapping[str, Importance], threads: int) -> None:
+    def __init__(
+        self, work: SpanWork, reader: SpanReader, importance: Mapping[str, Importance], threads: int, device: str
+    ) -> None:
         self._work = work
         self._reader = reader
         self._importance = importance
         self._threads = threads
+        self._device = device
         self._uses = Counter(key for part in work.parts for key in _keys(part))
         self._kept: dict[_Key, Bytes] = {}
         self.quantizations = 0
@@ -155,6 +160,8 @@ class _Packer:
                     out[row - tile.start : stop - tile.start],
                     importance=importance[matrix] if importance is not None else None,
                     threads=self._threads,
+                    # Plain numbers are copied, which is not worth the way to a GPU.
+                    device=self._device if gk.TENSOR_TYPES[key.kind].is_quantized else "cpu",
                 )
             except ValueError as error:
                 where = f"tensor {piece.tensor}, rows {piece.start + row} to {piece.start + stop}"

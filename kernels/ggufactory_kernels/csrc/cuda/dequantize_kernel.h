@@ -41,7 +41,7 @@ struct DequantizeKernel {
 private:
     static GK_LANE void store(const Launch& launch, int64_t first, int part, int thread, const Shared& shared) {
         float* out = reinterpret_cast<float*>(launch.out);
-        GK_UNROLL_BY(8)
+        GK_GPU_UNROLL(8)
         for (int i = 0; i < kPart; ++i) {
             const int at = i * kThreads + thread, owner = at / kPart, column = at % kPart;
             const int64_t place = first + owner;

@@ -94,14 +94,18 @@ private:
                                                                mean_square, &launch.book, bytes);
         const FaultKind kind = fault_of(outcome);
         if (kind != FaultKind::kNone) report(launch, kind, place);
+        // Bytes of short blocks are registers, and stay so where the loop is unrolled whole.
+        constexpr int kSteps [[maybe_unused]] = Type::kBlock > 32 ? 4 : Type::kBytes;
         if constexpr (Type::kBytes % 4 == 0) {
             uint32_t* words = shared.words + thread * (Type::kBytes / 4);
+            GK_GPU_UNROLL(kSteps)
             for (int i = 0; i < Type::kBytes; i += 4) {
                 words[i / 4] = static_cast<uint32_t>(bytes[i] | bytes[i + 1] << 8 | bytes[i + 2] << 16) |
                                static_cast<uint32_t>(bytes[i + 3]) << 24;
             }
         } else {
             uint8_t* to = shared.bytes + thread * Type::kBytes;
+            GK_GPU_UNROLL(kSteps)
             for (int i = 0; i < Type::kBytes; ++i) to[i] = static_cast<uint8_t>(bytes[i]);
         }
     }

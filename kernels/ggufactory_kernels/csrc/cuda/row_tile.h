@@ -28,7 +28,7 @@ template <class Take>
 GK_LANE void pass_through(const ThreadBlock& block, RowTile& tile, SourceFormat format, int64_t first,
                           const Take& take) {
     block.phase([&](int thread) {
-        GK_UNROLL_BY(8)
+        GK_GPU_UNROLL(8)
         for (int i = 0; i < kPiece; ++i) {
             const int at = i * kThreads + thread, row = at / kPiece, column = at % kPiece;
             tile.numbers[row][column] = load_number(tile.rows[row], format, first + column);
