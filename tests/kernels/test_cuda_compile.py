@@ -51,7 +51,7 @@ def test_every_kernel_compiles(name: str) -> None:
 
 
 @needs_nvrtc
-@pytest.mark.parity
+@pytest.mark.cuda_compile
 @pytest.mark.parametrize("architecture", [name for name in compiler.ARCHITECTURES if name != "sm_90"])
 def test_every_kernel_compiles_for_every_architecture(architecture: str) -> None:
     for found in report(KERNELS.values(), architecture):

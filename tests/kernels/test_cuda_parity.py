@@ -26,15 +26,10 @@ from ggufactory_kernels.types import WEIGHED_BY_ROW
 SOURCES = (torch.float32, torch.float16, torch.bfloat16)
 
 
-@pytest.fixture(scope="session")
-def emulation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return emulated_cuda.build(tmp_path_factory.mktemp("emulated_cuda"))
-
-
 @pytest.fixture(params=["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
 def machine(request: pytest.FixtureRequest) -> Machine:
     if request.param == "emulated":
-        return Machine("cpu", emulated_cuda.EmulatedGpu(request.getfixturevalue("emulation")))
+        return Machine("cpu", emulated_cuda.EmulatedGpu(request.getfixturevalue("emulated_cuda_library")))
     missing = cuda.missing()
     if missing is not None:
         pytest.skip(f"CUDA kernels cannot run here: {missing}")

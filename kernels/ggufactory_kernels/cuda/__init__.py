@@ -41,5 +41,5 @@ def dequantize(packed: torch.Tensor, source: TensorType, columns: int) -> torch.
 
 
 def _number(tensor: Any) -> int:
-    number: int = tensor.device.index
-    return number
+    number: int | None = tensor.device.index
+    return number or 0

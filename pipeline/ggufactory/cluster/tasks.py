@@ -27,7 +27,8 @@ from ggufactory.storage.protocol import ObjectInfo
 def _make_span(
     work: SpanWork, device: tuple[str, float], headers: list[str], importance: list[str], *blobs: Any
 ) -> SpanReceipt:
-    """`device`: the request and the share of a GPU; `blobs`: the headers, then the importance arrays, fetched by Ray because they are arguments."""
+    """`device`: the request and the share of a GPU; `blobs`: the headers, then the importance arrays, fetched
+    by Ray because they are arguments."""
     count = len(headers)
     return make_span(
         work,
