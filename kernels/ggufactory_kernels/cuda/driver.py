@@ -28,8 +28,9 @@ class Gpu:
     def launch(self, kernel: Kernel, thread_blocks: int, arguments: Launch) -> None:
         """On the current stream. The structure is copied by the driver before this returns."""
         import torch
+        from cuda.bindings.driver import CUstream
 
-        stream = torch.cuda.current_stream(self._index).cuda_stream
+        stream = CUstream(torch.cuda.current_stream(self._index).cuda_stream)
         parameters = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
         _call("cuCtxPushCurrent", self._context)
         try:
