@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := $(shell find kernels -name '*.h' -o -name '*.cc' -o -name 'CMakeLists.txt')
 
-.PHONY: demo test lint types parity bench bench-kernels bench-calibration clean
+.PHONY: demo test test-gpu test-cuda-compile lint types parity bench bench-kernels bench-calibration bench-gpu clean
 
 demo: $(READY)  ## quantize the bundled model to a three-rung ladder in ./out
 	$(BIN)/ggufactory quantize tests/data/tinylm --to out --ladder Q8_0,Q6_K,Q4_K_M \
@@ -24,6 +24,12 @@ types: $(READY)
 parity: $(READY)  ## minutes: every type, instruction set and family of weights against ggml
 	$(BIN)/pytest -m 'parity or not parity' tests/kernels/test_golden_blocks.py tests/kernels/test_long_parity.py
 
+test-gpu: $(READY)  ## the CUDA kernels on this machine's GPU; skips, and says why, where there is none
+	$(BIN)/pytest -m gpu tests/kernels
+
+test-cuda-compile: $(READY)  ## minutes: every CUDA kernel for every architecture, with no GPU
+	$(BIN)/pytest -m cuda_compile --timeout 3600 tests/kernels/test_cuda_compile.py
+
 bench: $(READY) bench-kernels bench-calibration  ## verify, time, and write dated records under ops/benchmarks/
 	$(BIN)/python ops/benchmarks/ladder.py
 
@@ -32,6 +38,9 @@ bench-kernels: $(READY)
 
 bench-calibration: $(READY)
 	$(BIN)/python ops/benchmarks/calibration.py
+
+bench-gpu: $(READY)  ## verify and time every type on this machine's GPU; writes a dated record
+	$(BIN)/python ops/benchmarks/gpu_kernels.py
 
 # The constraints pin every release that the tests were run with; the build backend comes first, so
 # that the kernels are compiled in place and rebuilt when their sources change.

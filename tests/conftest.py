@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import emulated_cuda
 import pytest
 
 from hub_server import HubServer
@@ -31,6 +32,12 @@ def tinylm() -> str:
 def tinylm_imatrix() -> str:
     """Its importance matrix."""
     return str(DATA / "imatrix" / "tinylm-bf16.imatrix.gguf")
+
+
+@pytest.fixture(scope="session")
+def emulated_cuda_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The CUDA kernels' source, compiled for this machine's processor (some ten seconds)."""
+    return emulated_cuda.build(tmp_path_factory.mktemp("emulated_cuda"))
 
 
 @pytest.fixture(scope="session")

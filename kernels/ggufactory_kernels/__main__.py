@@ -1,37 +1,85 @@
-"""`python -m ggufactory_kernels explain`: which backend serves which tensor type here, and why."""
+"""What the kernels can do here: `explain`, and `compile`, which needs no GPU."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
 
-from ggufactory_kernels import cpu
+from ggufactory_kernels import backends, cpu
+from ggufactory_kernels.cuda import compiler
+from ggufactory_kernels.cuda.kernels import KERNELS
+from ggufactory_kernels.cuda.report import KernelReport, report
 from ggufactory_kernels.types import TENSOR_TYPES
 
 
 def explain() -> str:
-    """One line for each instruction set of the build, then one for each tensor type."""
+    """One line for each instruction set and for the GPU, then one for each tensor type."""
     best = cpu.best_instruction_set()
     lines = ["cpu: instruction sets of this build, best first"]
     for name, supported in cpu.INSTRUCTION_SETS.items():
         reason = "used: the best that this machine has" if name == best else "available"
         lines.append(f"  {name:<10} {reason if supported else 'not available: this machine lacks it'}")
-    lines.append("cuda: not in this build")
+    missing = backends.missing("cuda", "Q8_0")
+    lines.append(f"cuda: {'available, compiled at first use' if missing is None else f'not available: {missing}'}")
     lines.append("types:")
     for name in TENSOR_TYPES:
-        if name in cpu.KERNEL_TYPES:
-            lines.append(f"  {name:<8} cpu/{best}: compiled kernel")
-        else:
-            lines.append(f"  {name:<8} none: no kernel in this build")
+        lines.append(f"  {name:<8} {', '.join(_serving(name, best)) or 'none: no kernel in this build'}")
     return "\n".join(lines)
 
 
-def main() -> None:
+def _serving(type_: str, best: str) -> Iterator[str]:
+    if backends.missing("cpu", type_) is None:
+        yield f"cpu/{best}: compiled kernel"
+    if backends.missing("cuda", type_) is None:
+        yield "cuda: compiled at first use"
+
+
+def compile_all(architecture: str, names: list[str], *, as_json: bool) -> int:
+    """Compile kernels and print what came out; 1 where the compiler is missing or refuses one."""
+    missing = compiler.missing()
+    if missing is not None:
+        print(f"kernels cannot be compiled: {missing}", file=sys.stderr)
+        return 1
+    reports = []
+    try:
+        for found in report([KERNELS[name] for name in names or KERNELS], architecture):
+            reports.append(found)
+            if not as_json:
+                print(_line(found), flush=True)
+    except compiler.CompilerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps({"kernels": [dataclasses.asdict(found) for found in reports]}))
+    return 0
+
+
+def _line(found: KernelReport) -> str:
+    return (
+        f"{found.name:<28} {found.registers:>3} registers, {found.spill_bytes} bytes spilled, "
+        f"{found.stack_bytes} of stack, {found.shared_bytes} shared, {found.fma_instructions} fused multiply-adds"
+    )
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m ggufactory_kernels", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     commands.add_parser("explain", help="which backend serves which tensor type here, and why")
-    parser.parse_args()
+    compiling = commands.add_parser("compile", help="compile the CUDA kernels, and say what registers they use")
+    compiling.add_argument("--arch", choices=compiler.ARCHITECTURES, default="sm_90")
+    compiling.add_argument("--json", action="store_true", help="one object instead of lines")
+    compiling.add_argument(
+        "--kernel", action="append", default=[], choices=KERNELS, metavar="NAME", help="only this one (repeatable)"
+    )
+    options = parser.parse_args()
+    if options.command == "compile":
+        return compile_all(options.arch, options.kernel, as_json=options.json)
     print(explain())
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    import torch
     from typing_extensions import Buffer
 
 _SOURCE_TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -18,6 +21,40 @@ def is_torch_tensor(x: object) -> bool:
     """Without importing torch: who passes a tensor has imported it."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
+
+
+def lies_on_gpu(x: object) -> bool:
+    """Whether `x` is a torch tensor in the memory of a CUDA device."""
+    if not is_torch_tensor(x):
+        return False
+    device: str = x.device.type  # type: ignore[attr-defined]
+    return device == "cuda"
+
+
+def on_gpu(x: Any, dtypes: tuple[str, ...], what: str) -> torch.Tensor:
+    """A tensor or array [rows, ...] as a tensor on a GPU: itself, or a copy on the current one."""
+    import torch
+
+    if not isinstance(x, np.ndarray) and not is_torch_tensor(x):
+        raise TypeError(f"{what} are a NumPy array or a torch tensor, found {type(x).__name__}")
+    dtype = str(x.dtype).removeprefix("torch.")
+    if dtype not in dtypes:
+        raise TypeError(f"{what} are {', '.join(dtypes)}, found {dtype}")
+    if x.ndim != 2:
+        raise ValueError(f"{what} have the shape [rows, columns], found {list(x.shape)}")
+    tensor: torch.Tensor = torch.from_numpy(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else x.detach()
+    return tensor if lies_on_gpu(tensor) else tensor.to("cuda")
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """torch's error of a full GPU becomes MemoryError."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(f"the GPU is full: {str(error).splitlines()[0]}") from error
 
 
 def weight_bytes(x: Any) -> tuple[npt.NDArray[np.uint8], str, int, int]:
@@ -81,7 +118,7 @@ def _flat_bytes(x: Any) -> npt.NDArray[np.uint8]:
     if isinstance(x, np.ndarray):
         return np.ascontiguousarray(x).reshape(-1).view(np.uint8)
     if x.device.type != "cpu":
-        raise ValueError(f"tensors lie in main memory, found one on {x.device}")
+        raise ValueError(f"device 'cpu' works in main memory, found a tensor on {x.device}: ask for 'cuda' or 'auto'")
     import torch
 
     flat: npt.NDArray[np.uint8] = x.detach().contiguous().reshape(-1).view(torch.uint8).numpy()

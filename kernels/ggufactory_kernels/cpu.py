@@ -1,11 +1,11 @@
-"""The CPU backend: picks the instruction set, and words what went wrong."""
+"""The CPU backend: picks the instruction set."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from ggufactory_kernels import _cpu
+from ggufactory_kernels import _cpu, faults
 from ggufactory_kernels.types import TENSOR_TYPES, TensorType
 
 INSTRUCTION_SETS = dict(_cpu.instruction_sets())
@@ -15,9 +15,6 @@ _KERNEL_NUMBERS = {number for number, _, _ in _cpu.kernel_types()}
 KERNEL_TYPES = tuple(name for name, type_ in TENSOR_TYPES.items() if type_.number in _KERNEL_NUMBERS)
 """The tensor types that this build quantizes to."""
 
-_NON_FINITE, _SCALE_OVERFLOW, _OFF_GRID = 1, 2, 3
-_WEIGHED_BY_ROW = frozenset({"Q4_0", "Q4_1", "Q5_0", "Q5_1"})
-"""With importance their element weights depend on the mean square of the row."""
 _BLOCKS_AT_ONCE = 16
 """The widest backend's lanes: a weight that is not finite lies within so many blocks of its report."""
 
@@ -47,17 +44,10 @@ def quantize_rows(
     kind, block = _cpu.quantize(
         _usable(isa), target.number, TENSOR_TYPES[source_type].number, source, columns, importance, out, threads
     )
-    if kind == _SCALE_OVERFLOW and importance is not None and target.name in _WEIGHED_BY_ROW:
-        # A weight that is no number has spoilt the mean of its row, and with it the blocks before its own.
-        first, blocks = block * target.block // columns * columns, columns // target.block
-        if not np.isfinite(_decode(source, source_type, first, columns)).all():
-            raise ValueError(_non_finite_message(source, source_type, target, columns, first // target.block, blocks))
-    if kind == _NON_FINITE:
-        raise ValueError(_non_finite_message(source, source_type, target, columns, block, _BLOCKS_AT_ONCE))
-    if kind == _SCALE_OVERFLOW:
-        raise ValueError(_overflow_message(source, source_type, target, columns, block))
-    if kind == _OFF_GRID:
-        raise ValueError(_off_grid_message(source, source_type, target, columns, block))
+    if kind != faults.Kind.NONE:
+        weights = faults.Weights(columns, lambda first, count: _decode(source, source_type, first, count))
+        weighted = importance is not None
+        raise ValueError(faults.message(faults.Kind(kind), block, _BLOCKS_AT_ONCE, target, weights, weighted=weighted))
 
 
 def dequantize_rows(
@@ -79,43 +69,6 @@ def _usable(isa: str | None) -> str:
         usable = [name for name, supported in INSTRUCTION_SETS.items() if supported]
         raise ValueError(f"instruction set {isa!r} is not available; here are {', '.join(usable)}")
     return isa
-
-
-def _non_finite_message(
-    source: npt.NDArray[np.uint8], source_type: str, target: TensorType, columns: int, block: int, blocks: int
-) -> str:
-    """Of the first weight that is not finite in the `blocks` blocks from `block` on."""
-    start = block * target.block
-    weights = _decode(source, source_type, start, blocks * target.block)
-    index = int(np.argmax(~np.isfinite(weights)))
-    row, column = divmod(start + index, columns)
-    return f"weights are finite numbers, found {weights[index]} in row {row}, column {column}"
-
-
-def _overflow_message(
-    source: npt.NDArray[np.uint8], source_type: str, target: TensorType, columns: int, block: int
-) -> str:
-    row, column = divmod(block * target.block, columns)
-    largest = np.abs(_decode(source, source_type, block * target.block, target.block)).max()
-    if not target.is_quantized:
-        return f"weight {largest:g} in row {row}, column {column} is too large for {target.name}"
-    wrong = "wraps to no number" if target.name == "MXFP4" else "is not finite in half precision"
-    return (
-        f"row {row}, columns {column} to {column + target.block - 1}: the scale of this {target.name} block "
-        f"{wrong}; its largest weight is {largest:g}"
-    )
-
-
-def _off_grid_message(
-    source: npt.NDArray[np.uint8], source_type: str, target: TensorType, columns: int, block: int
-) -> str:
-    row, column = divmod(block * target.block, columns)
-    largest = np.abs(_decode(source, source_type, block * target.block, target.block)).max()
-    return (
-        f"row {row}, columns {column} to {column + target.block - 1}: the search for {target.name} left its grid, "
-        f"because the errors of this block, weighed by importance, are too large for single precision; "
-        f"its largest weight is {largest:g}"
-    )
 
 
 def _decode(source: npt.NDArray[np.uint8], source_type: str, start: int, count: int) -> npt.NDArray[np.float32]:

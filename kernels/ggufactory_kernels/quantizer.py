@@ -1,5 +1,7 @@
 """quantize() and quantize_into(): check the arguments, pick the backend.
 
+A tensor on a GPU is quantized there; `device="cuda"` also sends there what lies in main memory.
+
 Backends are imported when they are picked, so that the table of types can be read where nothing is
 compiled, and torch is imported only by callers who pass a tensor.
 """
@@ -11,7 +13,16 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from ggufactory_kernels.arrays import buffer_bytes, importance_values, is_torch_tensor, weight_bytes
+from ggufactory_kernels import backends
+from ggufactory_kernels.arrays import (
+    buffer_bytes,
+    importance_values,
+    is_torch_tensor,
+    lies_on_gpu,
+    memory_errors,
+    on_gpu,
+    weight_bytes,
+)
 from ggufactory_kernels.types import TensorType, tensor_type
 
 if TYPE_CHECKING:
@@ -55,15 +66,19 @@ def quantize(
 
     `x` is a NumPy array or torch tensor of float32, float16 or bfloat16; the result is of the same library.
     `importance` (float32 [columns], finite, not negative) weighs the errors; types that do not use it
-    ignore it. The bytes do not depend on `threads`, nor on `isa`, which forces an instruction set.
+    ignore it. The bytes do not depend on `threads`, on `isa`, which forces an instruction set, nor on `device`:
+    "cpu"; "cuda", which sends there what lies in main memory, and whose result comes back to where `x` is;
+    or "auto", wherever `x` lies. On a GPU the rows of `x` may lie any distance apart.
     ValueError for an unknown type, a wrong shape, a value that is not finite, a scale that overflows half
     precision, errors too large for an IQ type's search, or an unavailable device or instruction set;
-    TypeError for wrong dtypes.
+    TypeError for wrong dtypes; MemoryError where a GPU is full.
     """
     target = tensor_type(type)
+    if backends.choose(device, on_gpu=lies_on_gpu(x)) == "cuda":
+        return _quantize_on_gpu(x, target, importance, isa)
     source, source_type, rows, columns = weight_bytes(x)
     out = np.empty((rows, target.row_bytes(columns)), np.uint8)
-    _quantize(source, source_type, target, columns, out.reshape(-1), importance, threads, device, isa)
+    _quantize(source, source_type, target, columns, out.reshape(-1), importance, threads, isa)
     if not is_torch_tensor(x):
         return out
     import torch
@@ -79,13 +94,14 @@ def quantize_into(
     out: Buffer,
     importance: Any = None,
     threads: int = 1,
+    device: str = "cpu",
     *,
     isa: str | None = None,
 ) -> None:
     """Quantize rows that lie in `source` as raw "F32", "F16" or "BF16" numbers; write them to `out`.
 
-    Both are C-contiguous buffers of any alignment; nothing is copied. `out` has exactly as many bytes as
-    the rows of `source` take. Otherwise as `quantize`.
+    Both are C-contiguous buffers of any alignment; nothing is copied but to a GPU and back. `out` has exactly
+    as many bytes as the rows of `source` take. Otherwise as `quantize`; "auto" is the CPU.
     """
     if source_type not in SOURCE_TYPES:
         raise ValueError(f"source type {source_type!r}: weights are read from {', '.join(SOURCE_TYPES)}")
@@ -101,7 +117,11 @@ def quantize_into(
         raise ValueError(
             f"out: {rows} rows of {columns} {type} weights take {rows * target_row_bytes} bytes, found {to_bytes.size}"
         )
-    _quantize(from_bytes, source_type, target, columns, to_bytes, importance, threads, "cpu", isa)
+    if backends.choose(device, on_gpu=False) == "cuda":
+        packed = _quantize_on_gpu(_numbers(from_bytes, source_type, columns), target, importance, isa)
+        to_bytes[:] = packed.cpu().numpy().reshape(-1)
+        return
+    _quantize(from_bytes, source_type, target, columns, to_bytes, importance, threads, isa)
 
 
 def quantizable(type: str) -> bool:
@@ -119,16 +139,42 @@ def _quantize(
     out: npt.NDArray[np.uint8],
     importance: Any,
     threads: int,
-    device: str,
     isa: str | None,
 ) -> None:
-    if device not in ("cpu", "auto"):
-        raise ValueError(f"device {device!r} is not available: this build quantizes on the CPU ('cpu', 'auto')")
     if threads < 1:
         raise ValueError(f"threads must be at least 1, found {threads}")
-    weights = None if importance is None else importance_values(importance, columns)
-    if weights is None and target.needs_importance:
-        raise ValueError(f"{target.name} needs an importance matrix")
+    weights = _importance_for(target, importance, columns)
     from ggufactory_kernels import cpu
 
     cpu.quantize_rows(source, source_type, target, columns, out, weights, threads, isa)
+
+
+def _quantize_on_gpu(x: Any, target: TensorType, importance: Any, isa: str | None) -> Any:
+    """The result is beside `x`, or where `x` is an array, an array."""
+    backends.require_cuda(target.name, isa)
+    from ggufactory_kernels import cuda
+
+    with memory_errors():
+        tensor = on_gpu(x, ("float32", "float16", "bfloat16"), "weights")
+        packed = cuda.quantize(tensor, target, _importance_for(target, importance, tensor.shape[1]))
+    if lies_on_gpu(x):
+        return packed
+    return packed.cpu() if is_torch_tensor(x) else packed.cpu().numpy()
+
+
+def _importance_for(target: TensorType, importance: Any, columns: int) -> npt.NDArray[np.float32] | None:
+    if importance is None:
+        if target.needs_importance:
+            raise ValueError(f"{target.name} needs an importance matrix")
+        return None
+    return importance_values(importance.cpu() if lies_on_gpu(importance) else importance, columns)
+
+
+def _numbers(raw: npt.NDArray[np.uint8], source_type: str, columns: int) -> torch.Tensor:
+    """Raw rows as a tensor of numbers [rows, columns]."""
+    import torch
+
+    dtype = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[source_type]
+    # A copy where the numbers are not aligned, or the buffer could not be written to.
+    whole = raw if raw.ctypes.data % 4 == 0 and raw.flags.writeable else raw.copy()
+    return torch.from_numpy(whole).view(dtype).reshape(-1, columns)

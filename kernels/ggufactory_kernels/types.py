@@ -19,6 +19,8 @@ SUPER_BLOCK = 256
 
 _WITHOUT_IMPORTANCE = frozenset({"Q8_0", "Q1_0", "Q2_0", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4"})
 """Types whose scale follows from the block's largest value (or mean) alone: nothing is searched."""
+WEIGHED_BY_ROW = frozenset({"Q4_0", "Q4_1", "Q5_0", "Q5_1"})
+"""With importance their element weights depend on the mean square of the row."""
 
 
 @dataclass(frozen=True, slots=True)

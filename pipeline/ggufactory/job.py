@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ggufactory.assemble import uploads
 from ggufactory.calibrate.imatrix import read_importance_matrices
 from ggufactory.checkpoint import Checkpoint, GgufCheckpoint, open_source
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt
+from ggufactory.cluster.devices import check_here
 from ggufactory.cluster.shared_session import SharedSession
 from ggufactory.errors import (
     GgufactoryError,
@@ -94,8 +96,6 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
 
     The importance matrix of a calibration that is yet to be run is promised, and the plan's fingerprint provisional.
     """
-    if spec.device == "cuda":
-        raise InputError("device cuda: this build has no CUDA kernels", fix="Use --device cpu or auto")
     checkpoint = open_source(spec.source)
     model = describe(checkpoint, _conversion(spec))
     name = spec.name or checkpoint.name
@@ -158,6 +158,8 @@ def run(spec: JobSpec, watcher: Watcher, session: SharedSession | None = None) -
     IncompleteError when spans failed: what is done stays, and the same job resumes it.
     SourceChangedError when the source was replaced: nothing of this plan stays behind.
     """
+    if not (spec.ray_address or os.environ.get("RAY_ADDRESS")):
+        check_here(spec.device)
     target = open_store(spec.require_target())
     beside = _Beside.of(spec)
     plan = make_plan(spec, target)
@@ -232,7 +234,7 @@ def _make_missing(spec: JobSpec, target: Store, plan: Plan, watcher: Watcher, se
                 if session
                 else SharedSession(spec.ray_address, spec.workers, dashboard=spec.dashboard) as shared
             ):
-                _make(target, plan, progress, watcher, shared)
+                _make(target, plan, progress, watcher, shared, spec.device)
         except UploadGoneError:
             continue
         except InputError as error:
@@ -282,7 +284,7 @@ def republish_headers(spec: JobSpec, watcher: Watcher) -> Result:
     return _carry_out(spec, target, plan, beside, watcher)
 
 
-def _make(target: Store, plan: Plan, progress: Progress, watcher: Watcher, shared: SharedSession) -> None:
+def _make(target: Store, plan: Plan, progress: Progress, watcher: Watcher, shared: SharedSession, device: str) -> None:
     """Spans, then completion, then checksums, then the manifest."""
     # Ray takes seconds to import: not for a plan that is only printed, nor when nothing is left to do.
     from ggufactory.cluster import tasks
@@ -306,7 +308,7 @@ def _make(target: Store, plan: Plan, progress: Progress, watcher: Watcher, share
     with shared.use(tasks.shared_bytes(plan), _shown_in_ray(plan)) as session:
         with interrupts.held():
             watcher.joined(session)
-        failed = tasks.quantize(session, plan, progress, target.uri, stored, watcher.span_failed, watcher)
+        failed = tasks.quantize(session, plan, progress, target.uri, stored, watcher.span_failed, watcher, device)
         uploads.park(target, plan, {name: str(error) for name, error in failed.items()})
         _raise_failed(failed)
         for file in plan.files.values():

@@ -63,7 +63,6 @@ def test_broken_checkpoint(run: Run, checkpoint: Path, tmp_path: Path, name: str
         (["{tinylm}", "--ladder", "Q8_0", "--name", "a/b"], "name: wanted a file name"),
         (["{tinylm}", "--ladder", "Q8_0", "--span-size", "much"], "size 'much'"),
         (["{tinylm}", "--ladder", "Q8_0", "--workers", "0"], "workers: wanted 1 or more"),
-        (["{tinylm}", "--ladder", "Q8_0", "--device", "cuda"], "this build has no CUDA kernels"),
         (["{tinylm}", "--ladder", "Q8_0", "--job", "nowhere.yaml"], "job file nowhere.yaml cannot be read"),
         (["gs://bucket/model", "--ladder", "Q8_0"], "cannot open a store of the kind 'gs'"),
         (["/no/such/folder", "--ladder", "Q8_0"], "/no/such/folder"),
@@ -76,6 +75,14 @@ def test_wrong_request(run: Run, tmp_path: Path, tinylm: str, arguments: list[st
     code, said = run("quantize", *given, "--to", str(tmp_path / "out"))
     _assert_refused(code, said, tmp_path / "out")
     assert told in said
+
+
+def test_a_device_that_is_not_here(run: Run, tmp_path: Path, tinylm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ggufactory_kernels.backends.missing", lambda backend, type: "no driver")
+    code, said = run("quantize", tinylm, "--to", str(tmp_path / "out"), "--ladder", "Q8_0", "--device", "cuda")
+    _assert_refused(code, said, tmp_path / "out")
+    assert "device cuda: no driver" in said
+    assert "explain" in said
 
 
 def test_importance_matrix_of_another_model(run: Run, tmp_path: Path, tinylm_imatrix: str) -> None:

@@ -12,6 +12,7 @@ import torch
 from weight_families import make_importance, make_weights
 
 import ggufactory_kernels as gk
+from ggufactory_kernels import backends
 from ggufactory_kernels.cpu import KERNEL_TYPES
 
 X = make_weights("normal", 0, 6, 512)
@@ -97,7 +98,7 @@ def test_misaligned_importance_is_read() -> None:
         (X.astype(np.float64), {"type": "Q4_K"}, TypeError, "float32, float16 or bfloat16, found float64"),
         (X.astype(">f4"), {"type": "Q4_K"}, TypeError, "float32, float16 or bfloat16, found >f4"),
         (X, {"type": "Q4_K", "threads": 0}, ValueError, "threads must be at least 1, found 0"),
-        (X, {"type": "Q4_K", "device": "cuda"}, ValueError, "'cuda' is not available"),
+        (X, {"type": "Q4_K", "device": "tpu"}, ValueError, "'tpu' is unknown; known: cpu, cuda, auto"),
         (X, {"type": "Q4_K", "isa": "x86-64-v9"}, ValueError, "'x86-64-v9' is not available; here are .*scalar"),
         (X, {"type": "IQ2_XS"}, ValueError, "IQ2_XS needs an importance matrix"),
     ],
@@ -105,6 +106,12 @@ def test_misaligned_importance_is_read() -> None:
 def test_wrong_arguments_are_refused(x: Any, options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         gk.quantize(x, **options)
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "missing", lambda backend, type: "no driver")
+    with pytest.raises(ValueError, match="device 'cuda' cannot be used for Q4_K: no driver"):
+        gk.quantize(X, "Q4_K", device="cuda")
 
 
 @pytest.mark.parametrize("source_dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -45,7 +45,8 @@ template <class L>
 inline void search_sub_blocks(const typename L::F* x, const typename L::F* importance, int levels,
                               AffineSteps steps, AffineSuperBlock<L>& block) {
     using F = typename L::F;
-    using P = PairLanes<L>;
+    using S = SideBySide<L>;
+    using P = typename S::Lanes;
     F twice_mean_square = L::floats(0);
     if (importance) {
         F sum_squares = L::floats(0);
@@ -53,24 +54,25 @@ inline void search_sub_blocks(const typename L::F* x, const typename L::F* impor
         twice_mean_square = L::floats(2) * sum_squares / L::floats(kSuperBlock);
     }
     GK_UNROLL(1)
-    for (int j = 0; j < kAffineSubBlocks; j += 2) {
-        const int first = j * kAffineSubBlock, second = first + kAffineSubBlock;
+    for (int j = 0; j < kAffineSubBlocks; j += S::kCount) {
+        const int first = j * kAffineSubBlock;
         typename P::F xs[kAffineSubBlock], ws[kAffineSubBlock];
-        pair_up<L>(x + first, x + second, xs);
+        S::load(x + first, xs);
         if (importance) {
             typename P::F importances[kAffineSubBlock];
-            pair_up<L>(importance + first, importance + second, importances);
-            importance_weights<P>(xs, importances, {twice_mean_square, twice_mean_square}, ws);
+            S::load(importance + first, importances);
+            importance_weights<P>(xs, importances, S::same(twice_mean_square), ws);
         } else {
             magnitude_weights<P>(xs, ws);
         }
         typename P::F sum = P::floats(0);
         for (int i = 0; i < kAffineSubBlock; ++i) sum = sum + ws[i];
-        block.weight_sums[j] = sum.a;
-        block.weight_sums[j + 1] = sum.b;
         const AffineScale<P> found = search_affine_scale<P, kAffineSubBlock>(xs, ws, levels, steps);
-        block.found[j] = {found.scale.a, found.minimum.a, found.inverse.a, found.floor.a};
-        block.found[j + 1] = {found.scale.b, found.minimum.b, found.inverse.b, found.floor.b};
+        for (int k = 0; k < S::kCount; ++k) {
+            block.weight_sums[j + k] = S::part(sum, k);
+            block.found[j + k] = {S::part(found.scale, k), S::part(found.minimum, k), S::part(found.inverse, k),
+                                  S::part(found.floor, k)};
+        }
     }
 }
 
@@ -181,7 +183,9 @@ struct Q4_K : Q4_KLayout {
         const typename L::M finite =
             quantize_affine_super_block<L, Q4_KLayout>(x, importance, kLevels, steps, bytes, quants);
         // A byte holds weights i and i + 32 of each 64.
+        GK_GPU_UNROLL(1)
         for (int group = 0; group < kBlock / 64; ++group) {
+            GK_GPU_UNROLL(8)
             for (int i = 0; i < 32; ++i) {
                 bytes[kQuants + 32 * group + i] = quants[64 * group + i] | (quants[64 * group + 32 + i] << 4);
             }

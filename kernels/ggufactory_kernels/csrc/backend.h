@@ -1,7 +1,7 @@
 // The border between the bindings and the code that is compiled once per instruction set.
 #pragma once
 
-#include <cstdint>
+#include "language.h"
 
 namespace ggufactory {
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "backends.h"
+#include "codebook_tables.h"
 #include "parallel.h"
 
 namespace nb = nanobind;
@@ -102,6 +103,18 @@ std::vector<std::tuple<int, int, int>> kernel_types() {
     return types;
 }
 
+template <class T>
+nb::bytes bytes_of(const std::vector<T>& table) {
+    return nb::bytes(table.data(), table.size() * sizeof(T));
+}
+
+// Entries, lists and groups of the codebook of a type, as another device takes them (codebooks.h).
+std::tuple<nb::bytes, nb::bytes, nb::bytes> codebook(int type) {
+    const CodebookTables* tables = codebook_tables(type);
+    if (!tables) throw nb::value_error("the type has no codebook");
+    return {bytes_of(tables->entries), bytes_of(tables->lists), bytes_of(tables->groups)};
+}
+
 }  // namespace
 }  // namespace ggufactory
 
@@ -113,4 +126,5 @@ NB_MODULE(_cpu, module) {
                nb::arg("packed").noconvert(), nb::arg("out").noconvert(), nb::arg("threads"));
     module.def("instruction_sets", &ggufactory::instruction_sets);
     module.def("kernel_types", &ggufactory::kernel_types);
+    module.def("codebook", &ggufactory::codebook, nb::arg("type"));
 }

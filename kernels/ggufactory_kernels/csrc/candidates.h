@@ -5,8 +5,6 @@
 // candidate at a time.
 #pragma once
 
-#include <cstring>
-
 #include "codebooks.h"
 #include "lanes.h"
 #if !defined(GK_SCALAR) && defined(__AVX2__)

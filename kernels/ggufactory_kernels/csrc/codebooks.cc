@@ -1,7 +1,8 @@
-#include "codebooks.h"
+#include "codebook_tables.h"
 
 #include <algorithm>
 
+#include "blocks.h"
 #include "iq_grids.h"
 
 namespace ggufactory {
@@ -60,7 +61,7 @@ public:
         }
     }
 
-    Codebook build() {
+    CodebookTables build() {
         constexpr int kCount = Halves<G>::kCount;
         book_.entries.reserve(kCount * kCount);
         for (int number = 0; number < kCount * kCount; ++number) add_entry(number % kCount, number / kCount);
@@ -144,45 +145,88 @@ private:
     std::vector<int> near_;
     std::vector<uint64_t> kept_steps_;
     std::vector<uint16_t> codes_;
-    Codebook book_;
+    CodebookTables book_;
 };
 
 // `distances`: how many distinct distances a list of neighbours spans.
 template <class G, int kSize>
-Codebook build(const uint16_t (&grid)[kSize], int distances) {
+CodebookTables build(const uint16_t (&grid)[kSize], int distances) {
     return Builder<G>(grid, kSize, distances).build();
+}
+
+const CodebookTables& iq2_xxs_tables() {
+    static const CodebookTables tables = build<Octets>(kIq2XxsGrid, 2);
+    return tables;
+}
+
+const CodebookTables& iq2_xs_tables() {
+    static const CodebookTables tables = build<Octets>(kIq2XsGrid, 2);
+    return tables;
+}
+
+const CodebookTables& iq2_s_tables() {
+    static const CodebookTables tables = build<Octets>(kIq2SGrid, 1);
+    return tables;
+}
+
+const CodebookTables& iq3_xxs_tables() {
+    static const CodebookTables tables = build<Quads>(kIq3XxsGrid, 2);
+    return tables;
+}
+
+const CodebookTables& iq3_s_tables() {
+    static const CodebookTables tables = build<Quads>(kIq3SGrid, 3);
+    return tables;
+}
+
+const CodebookTables& iq1_tables() {
+    static const CodebookTables tables = build<Octets>(kIq1Grid, 3);
+    return tables;
 }
 
 }  // namespace
 
 const Codebook& iq2_xxs_codebook() {
-    static const Codebook book = build<Octets>(kIq2XxsGrid, 2);
+    static const Codebook book = iq2_xxs_tables().view();
     return book;
 }
 
 const Codebook& iq2_xs_codebook() {
-    static const Codebook book = build<Octets>(kIq2XsGrid, 2);
+    static const Codebook book = iq2_xs_tables().view();
     return book;
 }
 
 const Codebook& iq2_s_codebook() {
-    static const Codebook book = build<Octets>(kIq2SGrid, 1);
+    static const Codebook book = iq2_s_tables().view();
     return book;
 }
 
 const Codebook& iq3_xxs_codebook() {
-    static const Codebook book = build<Quads>(kIq3XxsGrid, 2);
+    static const Codebook book = iq3_xxs_tables().view();
     return book;
 }
 
 const Codebook& iq3_s_codebook() {
-    static const Codebook book = build<Quads>(kIq3SGrid, 3);
+    static const Codebook book = iq3_s_tables().view();
     return book;
 }
 
 const Codebook& iq1_codebook() {
-    static const Codebook book = build<Octets>(kIq1Grid, 3);
+    static const Codebook book = iq1_tables().view();
     return book;
+}
+
+const CodebookTables* codebook_tables(int type) {
+    switch (type) {
+        case IQ1_SLayout::kNumber:
+        case IQ1_MLayout::kNumber: return &iq1_tables();
+        case IQ2_XXSLayout::kNumber: return &iq2_xxs_tables();
+        case IQ2_XSLayout::kNumber: return &iq2_xs_tables();
+        case IQ2_SLayout::kNumber: return &iq2_s_tables();
+        case IQ3_XXSLayout::kNumber: return &iq3_xxs_tables();
+        case IQ3_SLayout::kNumber: return &iq3_s_tables();
+        default: return nullptr;
+    }
 }
 
 }  // namespace ggufactory

@@ -6,8 +6,7 @@
 // milliseconds, because only digits that occur are looked at and distances are counted, not sorted.
 #pragma once
 
-#include <cstdint>
-#include <vector>
+#include "language.h"
 
 namespace ggufactory {
 
@@ -40,10 +39,13 @@ struct NeighbourList {
 struct Codebook {
     // By the digits as a number to the base kDigits, the first element lowest. On the grid: negative,
     // with the place in the grid above the sixteen bits of the code; off it: the number of the list.
-    std::vector<int32_t> entries;
-    std::vector<NeighbourList> lists;
-    std::vector<CodeGroup> groups;
+    const int32_t* entries;
+    const NeighbourList* lists;
+    const CodeGroup* groups;
 };
+
+// Base of the types whose quantize() takes a codebook first: their own, `codebook()`.
+struct SearchedInGrid {};
 
 const Codebook& iq2_xxs_codebook();
 const Codebook& iq2_xs_codebook();

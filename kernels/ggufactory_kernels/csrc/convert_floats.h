@@ -1,49 +1,34 @@
-// The types that store plain numbers: F32, F16 and BF16, rounded as ggml_quantize_chunk does.
+// Plain numbers from plain numbers, on the CPU.
 #pragma once
 
-#include "blocks.h"
+#include "plain_numbers.h"
 #include "quantize_blocks.h"
 
 namespace ggufactory {
 namespace {
 
-struct ToF32 : F32Layout {
-    static constexpr float kLimit = __builtin_inff();  // the least magnitude that does not fit
-    template <class L>
-    static GK_LANE void store(typename L::F a, typename L::F b, uint8_t* to) {
-        L::store_ints(to, L::bits(a));
-        L::store_ints(to + L::kWidth * kBytes, L::bits(b));
+template <class L, class To>
+GK_LANE void store_numbers(typename L::F a, typename L::F b, uint8_t* to) {
+    if constexpr (To::kBytes == 4) {
+        L::store_ints(to, To::template bits<L>(a));
+        L::store_ints(to + L::kWidth * To::kBytes, To::template bits<L>(b));
+    } else {
+        L::store_halves(to, To::template bits<L>(a), To::template bits<L>(b));
     }
-};
-
-struct ToF16 : F16Layout {
-    static constexpr float kLimit = 65520.f;  // rounds up to infinity
-    template <class L>
-    static GK_LANE void store(typename L::F a, typename L::F b, uint8_t* to) {
-        L::store_halves(to, float_to_half<L>(a), float_to_half<L>(b));
-    }
-};
-
-struct ToBF16 : BF16Layout {
-    static constexpr float kLimit = 0x1.ffp127f;  // rounds up to infinity
-    template <class L>
-    static GK_LANE void store(typename L::F a, typename L::F b, uint8_t* to) {
-        L::store_halves(to, float_to_bfloat16<L>(a), float_to_bfloat16<L>(b));
-    }
-};
+}
 
 // 2 * kWidth * kSteps numbers. True when all are finite and fit.
 template <class L, class To, SourceFormat kFormat, int kSteps>
 GK_LANE bool convert_steps(const uint8_t* from, uint8_t* to) {
     constexpr int kWidth = L::kWidth, kIn = kSourceBytes<kFormat>;
-    const typename L::F limit = L::floats(To::kLimit);
+    const typename L::F limit = L::floats(To::limit());
     typename L::M fit = limit == limit;
     GK_UNROLL(4)
     for (int step = 0; step < kSteps; ++step, from += 2 * kWidth * kIn, to += 2 * kWidth * To::kBytes) {
         const typename L::F a = load_weights<L, kFormat>(from);
         const typename L::F b = load_weights<L, kFormat>(from + kWidth * kIn);
         fit = fit & (L::abs(a) < limit) & (L::abs(b) < limit);
-        To::template store<L>(a, b, to);
+        store_numbers<L, To>(a, b, to);
     }
     return !L::any(L::negate(fit));
 }
@@ -53,7 +38,7 @@ template <class To, SourceFormat kFormat>
 Fault find_misfit(const Rows& rows, int64_t first, int64_t count) {
     for (int64_t i = first; i < first + count; ++i) {
         const float f = load_weights<ScalarLanes, kFormat>(rows.source + i * kSourceBytes<kFormat>);
-        if (ScalarLanes::abs(f) < To::kLimit) continue;
+        if (ScalarLanes::abs(f) < To::limit()) continue;
         return {f - f == 0 ? FaultKind::kScaleOverflow : FaultKind::kNonFinite, i};
     }
     return {};

@@ -15,7 +15,7 @@ constexpr float kIq3SValues[8] = {1, 3, 5, 7, 9, 11, 13, 15};
 
 // Seven stored signs; the eighth makes their number even.
 inline int eight_signs(uint32_t seven) {
-    return static_cast<int>(seven | static_cast<uint32_t>(__builtin_parity(seven)) << 7);
+    return static_cast<int>(seven | uint32_t{is_odd(seven)} << 7);
 }
 
 // Eight weights: the point's digits as values, times `scale`, negative where a sign bit is set.

@@ -26,6 +26,7 @@ struct GridSubBlock {
 template <class L>
 GK_LANE typename L::F sum_of_squares(const typename L::F* x) {
     typename L::F sum = L::floats(0);
+    GK_GPU_UNROLL(16)
     for (int i = 0; i < kSuperBlock; ++i) sum = sum + x[i] * x[i];
     return sum;
 }
@@ -34,12 +35,14 @@ GK_LANE typename L::F sum_of_squares(const typename L::F* x) {
 template <class L, int kCount>
 GK_LANE void grid_weights(const typename L::F* x, const typename L::F* importance, typename L::F mean_square,
                           typename L::F* w) {
+    GK_GPU_UNROLL(8)
     for (int i = 0; i < kCount; ++i) w[i] = importance[i] * L::sqrt(mean_square + x[i] * x[i]);
 }
 
 // Element weights without importance, of IQ3 and IQ1_M.
 template <class L, int kCount>
 GK_LANE void square_weights(const typename L::F* x, typename L::F* w) {
+    GK_GPU_UNROLL(8)
     for (int i = 0; i < kCount; ++i) w[i] = x[i] * x[i];
 }
 

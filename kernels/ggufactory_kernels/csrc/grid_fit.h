@@ -69,6 +69,7 @@ inline void fit_to_grid(const Codebook& book, const typename L::F* x, const type
             scales[j] = one / inverses[j];
         }
     };
+    GK_GPU_UNROLL(8)
     for (int i = 0; i < kSubBlocks * kCount; ++i) wx[i] = w[i] * x[i];
     set_scales(-steps.last);
     GridWalk<L, G, kSubBlocks, kGroups> walk(book, x, w, scales);
@@ -116,6 +117,7 @@ inline void fit_to_grid(const Codebook& book, const typename L::F* x, const type
     }
     walk.start_again();
     walk.go_to(inverses, scales, wanted);
+    GK_GPU_UNROLL(1)
     for (int j = 0; j < kSubBlocks; ++j) {
         for (int k = 0; k < kGroups; ++k) {
             const int group = j * kGroups + k;

@@ -34,7 +34,7 @@ GK_LANE typename L::I digits_number(const typename L::I* digits) {
 // What the codebook has under these digits: negative on the grid, see Codebook::entries.
 template <class L, class G>
 GK_LANE typename L::I find_entry(const Codebook& book, const typename L::I* digits) {
-    return L::gather(book.entries.data(), digits_number<L, G>(digits));
+    return L::gather(book.entries, digits_number<L, G>(digits));
 }
 
 // The place in the grid of a code that is on it.
@@ -82,12 +82,12 @@ inline typename L::I cheapest_octets(const Codebook& book, typename L::I entry, 
     L::store_ints(found, L::ints(0));
     const uint32_t few = L::lane_bits(grow);
     for (uint32_t rest = L::lane_bits(wanted); rest; rest &= rest - 1) {
-        const int lane = __builtin_ctz(rest);
-        const NeighbourList& list = book.lists[static_cast<size_t>(numbers[lane])];
+        const int lane = lowest_bit(rest);
+        const NeighbourList& list = book.lists[numbers[lane]];
         const bool all = !(few >> lane & 1);
         const OctetTable table{tables + lane * kCosts};
         found[lane] = cheapest_code<OctetCandidates>(
-            book.groups[static_cast<size_t>(all ? list.all_first : list.first)].codes,
+            book.groups[all ? list.all_first : list.first].codes,
             all ? list.all_count : list.count, [&](auto candidates) { return table.of(candidates); });
     }
     return L::bits(L::load_floats(found));

@@ -6,8 +6,6 @@
 // (neighbour_scan.h); until then the group is not searched again.
 #pragma once
 
-#include <type_traits>
-
 #include "grid_rounding.h"
 #include "scale_search.h"
 
@@ -29,14 +27,17 @@ public:
     // `x`, `w`: the weights of the groups and their own; `largest_scales`: of all to come.
     GridWalk(const Codebook& book, const F* x, const F* w, const F (&largest_scales)[kSubBlocks])
         : book_(book), x_(x) {
+        GK_GPU_UNROLL(8)
         for (int i = 0; i < kCount; ++i) {
             root_w_[i] = L::sqrt(w[i]);
             twice_wx_[i] = (root_w_[i] + root_w_[i]) * x[i];
         }
+        GK_GPU_UNROLL(1)
         for (int j = 0; j < kSubBlocks; ++j) {
             lost[j] = L::ints(0) < L::ints(0);
             largest_sizes_[j] = largest_magnitude<L, kSubGroups * G::kElements>(x + j * kSubGroups * G::kElements);
         }
+        GK_GPU_UNROLL(1)
         for (int k = 0; k < kGroups; ++k) {
             margins_[k] = bound_of_errors(k, largest_scales[k / kSubGroups]);
             numbers_[k] = L::ints(0);
@@ -57,6 +58,7 @@ public:
         round_all(inverse, wanted, searching, clear);
         search_all(searching, clear, reinterpret_cast<const float*>(scale),
                    reinterpret_cast<const float*>(inverse));
+        GK_GPU_UNROLL(1)
         for (int k = 0; k < kGroups; ++k) {
             codes[k] = L::bits(L::load_floats(codes_ + k * L::kWidth));
             const M none = wanted[k] & (codes[k] < L::ints(0));
@@ -71,8 +73,8 @@ private:
     static constexpr bool kHasRows = G::kElements == Octets::kElements;
     static constexpr int kRow = 2 * Octets::kElements;
     using Bits = uint64_t[kWords];  // bit group * kWidth + lane
-    using V = std::conditional_t<kHasRows, OctetCandidates, QuadCandidates>;
-    using Costs = std::conditional_t<kHasRows, OctetCosts, QuadCosts>;
+    using V = typename GridQuery<G>::Candidates;
+    using Costs = typename GridQuery<G>::Costs;
 
     // Each element's difference is at most |x| + scale * value; its square, with its weight, bounds the cost.
     // The roundings of two such costs, and of their slopes, each off by 2^-24, stay far below 2^-16 of it.
@@ -89,6 +91,7 @@ private:
 
     // The groups of one lane after another, x before root_w.
     void lay_out_rows() {
+        GK_GPU_UNROLL(1)
         for (int k = 0; k < kGroups; ++k) {
             for (int first = 0; first < kRow; first += L::kWidth) {
                 I columns[L::kWidth];
@@ -114,7 +117,7 @@ private:
             const RoundedGroup<L> rounded = near ? round_near<L, G>(x, inverse) : round_any<L, G>(x, inverse);
             const M stays = rounded.is_clear & (rounded.number == numbers_[k]) &
                             (inverse < L::load_floats(until_ + k * L::kWidth));
-            const I entry = L::gather(book_.entries.data(), rounded.number);
+            const I entry = L::gather(book_.entries, rounded.number);
             numbers_[k] = rounded.number;
             on_grid[k] = entry < L::ints(0);
             const I last = L::bits(L::load_floats(codes_ + k * L::kWidth));
@@ -141,7 +144,7 @@ private:
     void search_all(const Bits& searching, const Bits& clear, const float* scales, const float* inverses) {
         for (int word = 0; word < kWords; ++word) {
             for (uint64_t rest = searching[word]; rest; rest &= rest - 1) {
-                const int bit = __builtin_ctzll(rest), at = 64 * word + bit;
+                const int bit = lowest_bit(rest), at = 64 * word + bit;
                 const NeighbourList& list = list_of(at);
                 const bool is_clear = clear[word] >> bit & 1;
                 if (is_clear && list.count <= kMostLasting && margin_of(at) < FLT_MAX) {
@@ -159,7 +162,7 @@ private:
         const int sub_block = sub_block_of(at);
         const NeighbourList& list = list_of(at);
         const LastingPoint point =
-            cheapest_lasting<V>(book_.groups[static_cast<size_t>(list.first)].codes, list.count,
+            cheapest_lasting<V>(book_.groups[list.first].codes, list.count,
                                 costs_of(at, scales[sub_block]), margin_of(at));
         codes_[at] = point.code;
         until_[at] = inverses[sub_block] * (1 + point.growth);
@@ -168,12 +171,12 @@ private:
     // The same for this scale only.
     void search_once(int at, int32_t first, int count, const float* scales, const float* inverses) {
         const Costs costs = costs_of(at, scales[sub_block_of(at)]);
-        codes_[at] = cheapest_code<V>(book_.groups[static_cast<size_t>(first)].codes, count,
+        codes_[at] = cheapest_code<V>(book_.groups[first].codes, count,
                                       [&](auto candidates) { return costs.cost(candidates); });
         until_[at] = inverses[sub_block_of(at)];
     }
 
-    GK_LANE const NeighbourList& list_of(int at) const { return book_.lists[static_cast<size_t>(entries_[at])]; }
+    GK_LANE const NeighbourList& list_of(int at) const { return book_.lists[entries_[at]]; }
     GK_LANE float margin_of(int at) const { return reinterpret_cast<const float*>(margins_)[at]; }
     static GK_LANE int sub_block_of(int at) { return at / (kSubGroups * L::kWidth) * L::kWidth + at % L::kWidth; }
 

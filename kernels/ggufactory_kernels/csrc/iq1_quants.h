@@ -66,16 +66,17 @@ GK_LANE typename L::M is_not_negative(typename L::F f) {
     return (f > L::floats(0)) | (f == L::floats(0));
 }
 
-struct IQ1_S : IQ1_SLayout {
+struct IQ1_S : IQ1_SLayout, SearchedInGrid {
     static constexpr int kSubBlock = 32, kSubBlocks = kBlock / kSubBlock, kGroups = kSubBlock / 8;
+
+    static const Codebook& codebook() { return iq1_codebook(); }
 
     // `x`, `importance` (never null): kBlock floats of each lane's block. Writes kBytes bytes.
     template <class L>
-    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
-                                   typename L::I* bytes) {
+    static GridOutcome<L> quantize(const Codebook& book, const typename L::F* x,
+                                   const typename L::F* importance, typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
-        const Codebook& book = iq1_codebook();
         const F zero = L::floats(0);
         const F twice_mean_square = L::floats(2) * sum_of_squares<L>(x) / L::floats(kBlock);
         F scales[kSubBlocks], largest = zero;
@@ -154,16 +155,17 @@ private:
     }
 };
 
-struct IQ1_M : IQ1_MLayout {
+struct IQ1_M : IQ1_MLayout, SearchedInGrid {
     static constexpr int kSubBlock = 16, kSubBlocks = kBlock / kSubBlock;
+
+    static const Codebook& codebook() { return iq1_codebook(); }
 
     // `x`, `importance` (null: none): kBlock floats of each lane's block. Writes kBytes bytes.
     template <class L>
-    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
-                                   typename L::I* bytes) {
+    static GridOutcome<L> quantize(const Codebook& book, const typename L::F* x,
+                                   const typename L::F* importance, typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
-        const Codebook& book = iq1_codebook();
         const F zero = L::floats(0);
         const F twice_mean_square = L::floats(2) * sum_of_squares<L>(x) / L::floats(kBlock);
         F w[kBlock];

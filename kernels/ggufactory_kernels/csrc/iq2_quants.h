@@ -19,17 +19,18 @@ GK_LANE void take_fit(const GridFit<L, kGroups>& fit, typename L::M active, int 
     sub.lost = fit.lost;
 }
 
-struct IQ2_XXS : IQ2_XXSLayout {
+struct IQ2_XXS : IQ2_XXSLayout, SearchedInGrid {
     static constexpr int kSubBlock = 32, kSubBlocks = kBlock / kSubBlock, kGroups = kSubBlock / 8;
     static constexpr int kTogether = 2;  // sub-blocks
 
+    static const Codebook& codebook() { return iq2_xxs_codebook(); }
+
     // `x`, `importance` (never null): kBlock floats of each lane's block. Writes kBytes bytes.
     template <class L>
-    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
-                                   typename L::I* bytes) {
+    static GridOutcome<L> quantize(const Codebook& book, const typename L::F* x,
+                                   const typename L::F* importance, typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
-        const Codebook& book = iq2_xxs_codebook();
         const F zero = L::floats(0);
         const F mean_square = sum_of_squares<L>(x) / L::floats(kBlock);
         F scales[kSubBlocks], largest = zero;
@@ -39,6 +40,7 @@ struct IQ2_XXS : IQ2_XXSLayout {
         for (int first = 0; first < kSubBlocks; first += kTogether) {
             GridSubBlock<L, kGroups, kGroups> subs[kTogether];
             search<L>(book, x + first * kSubBlock, importance + first * kSubBlock, mean_square, subs);
+            GK_GPU_UNROLL(1)
             for (int j = first; j < first + kTogether; ++j) {
                 const GridSubBlock<L, kGroups, kGroups>& sub = subs[j - first];
                 lost = lost | sub.lost;
@@ -76,6 +78,7 @@ private:
         grid_weights<L, kTogether * kSubBlock>(x, importance, mean_square, w);
         GK_UNROLL(1)
         for (int j = 0; j < kTogether; ++j) {
+            GK_GPU_UNROLL(1)
             for (int k = 0; k < kGroups; ++k) {
                 const int at = j * kSubBlock + 8 * k;
                 subs[j].signs[k] = fold_signs_evenly<L>(x + at, w + at, folded + at);
@@ -122,14 +125,15 @@ GK_LANE void fit_iq2_sub_blocks(const Codebook& book, const typename L::F* folde
     for (int j = 0; j < kIq2Together; ++j) take_fit<L>(fit[j], active[j], sign_mask, subs[j]);
 }
 
-struct IQ2_XS : IQ2_XSLayout {
+struct IQ2_XS : IQ2_XSLayout, SearchedInGrid {
+    static const Codebook& codebook() { return iq2_xs_codebook(); }
+
     // `x`, `importance` (never null): kBlock floats of each lane's block. Writes kBytes bytes.
     template <class L>
-    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
-                                   typename L::I* bytes) {
+    static GridOutcome<L> quantize(const Codebook& book, const typename L::F* x,
+                                   const typename L::F* importance, typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
-        const Codebook& book = iq2_xs_codebook();
         const F zero = L::floats(0);
         const F mean_square = sum_of_squares<L>(x) / L::floats(kBlock);
         F scales[kIq2SubBlocks], largest = zero;
@@ -139,11 +143,13 @@ struct IQ2_XS : IQ2_XSLayout {
             F w[16 * kIq2Together], folded[16 * kIq2Together];
             Iq2SubBlock<L> subs[kIq2Together];
             grid_weights<L, 16 * kIq2Together>(x + 16 * first, importance + 16 * first, mean_square, w);
+            GK_GPU_UNROLL(1)
             for (int k = 0; k < 2 * kIq2Together; ++k) {
                 subs[k / 2].signs[k % 2] =
                     fold_signs_evenly<L>(x + 16 * first + 8 * k, w + 8 * k, folded + 8 * k);
             }
             fit_iq2_sub_blocks<L>(book, folded, w, kGroupMaxEpsilon, 0x7f, subs);
+            GK_GPU_UNROLL(1)
             for (int j = first; j < first + kIq2Together; ++j) {
                 const Iq2SubBlock<L>& sub = subs[j - first];
                 lost = lost | sub.lost;
@@ -156,6 +162,7 @@ struct IQ2_XS : IQ2_XSLayout {
             }
         }
         const typename L::M is_zero = largest == zero;
+        GK_GPU_UNROLL(8)
         for (int i = kQuants; i < kSubScales; ++i) bytes[i] = L::select(is_zero, L::ints(0), bytes[i]);
         const F d = largest / L::floats(31);
         pack_odd_scales<L, kIq2SubBlocks>(scales, L::floats(1) / d, bytes + kSubScales);
@@ -165,15 +172,16 @@ struct IQ2_XS : IQ2_XSLayout {
     }
 };
 
-struct IQ2_S : IQ2_SLayout {
+struct IQ2_S : IQ2_SLayout, SearchedInGrid {
+    static const Codebook& codebook() { return iq2_s_codebook(); }
+
     // `x`, `importance` (null: none): kBlock floats of each lane's block. Writes kBytes bytes.
     template <class L>
-    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
-                                   typename L::I* bytes) {
+    static GridOutcome<L> quantize(const Codebook& book, const typename L::F* x,
+                                   const typename L::F* importance, typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
         constexpr float kEpsilon = 1e-8f;
-        const Codebook& book = iq2_s_codebook();
         const F zero = L::floats(0);
         const F twice_mean_square = L::floats(2) * sum_of_squares<L>(x) / L::floats(kBlock);
         F scales[kIq2SubBlocks], largest = zero;
@@ -187,12 +195,15 @@ struct IQ2_S : IQ2_SLayout {
                 grid_weights<L, 16 * kIq2Together>(x + 16 * first, importance + 16 * first, twice_mean_square, w);
             } else {
                 const F base = L::floats(0.25f) * twice_mean_square;
+                GK_GPU_UNROLL(8)
                 for (int i = 0; i < 16 * kIq2Together; ++i) w[i] = base + x[16 * first + i] * x[16 * first + i];
             }
+            GK_GPU_UNROLL(1)
             for (int k = 0; k < 2 * kIq2Together; ++k) {
                 subs[k / 2].signs[k % 2] = fold_signs<L>(x + 16 * first + 8 * k, folded + 8 * k);
             }
             fit_iq2_sub_blocks<L>(book, folded, w, kEpsilon, 0xff, subs);
+            GK_GPU_UNROLL(1)
             for (int j = first; j < first + kIq2Together; ++j) {
                 const Iq2SubBlock<L>& sub = subs[j - first];
                 lost = lost | sub.lost;

@@ -38,15 +38,16 @@ GK_LANE void fit_iq3_sub_block(const Codebook& book, const typename L::F* folded
     sub.lost = fit[0].lost;
 }
 
-struct IQ3_XXS : IQ3_XXSLayout {
+struct IQ3_XXS : IQ3_XXSLayout, SearchedInGrid {
+    static const Codebook& codebook() { return iq3_xxs_codebook(); }
+
     // `x`, `importance` (null: none): kBlock floats of each lane's block. Writes kBytes bytes.
     template <class L>
-    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
-                                   typename L::I* bytes) {
+    static GridOutcome<L> quantize(const Codebook& book, const typename L::F* x,
+                                   const typename L::F* importance, typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
         constexpr float kEpsilon = 1e-8f;
-        const Codebook& book = iq3_xxs_codebook();
         const F zero = L::floats(0);
         const F twice_mean_square = L::floats(2) * sum_of_squares<L>(x) / L::floats(kBlock);
         F scales[kIq3SubBlocks], largest = zero;
@@ -58,6 +59,7 @@ struct IQ3_XXS : IQ3_XXSLayout {
             F w[kIq3SubBlock], folded[kIq3SubBlock];
             Iq3SubBlock<L> sub;
             iq3_weights<L>(x, importance, first, twice_mean_square, w);
+            GK_GPU_UNROLL(1)
             for (int i = 0; i < kIq3SubBlock; i += 8) {
                 sub.signs[i / 8] = fold_signs_evenly<L>(x + first + i, w + i, folded + i);
             }
@@ -83,6 +85,7 @@ struct IQ3_XXS : IQ3_XXSLayout {
                           bytes + kSignsAndScales + 4 * j);
         }
         const typename L::M is_zero = largest == zero;
+        GK_GPU_UNROLL(8)
         for (int i = kQuants; i < kBytes; ++i) bytes[i] = L::select(is_zero, L::ints(0), bytes[i]);
         const I half_scale = float_to_half<L>(d * L::floats(1.0125f));
         store_half<L>(half_scale, bytes + kScale);
@@ -90,14 +93,15 @@ struct IQ3_XXS : IQ3_XXSLayout {
     }
 };
 
-struct IQ3_S : IQ3_SLayout {
+struct IQ3_S : IQ3_SLayout, SearchedInGrid {
+    static const Codebook& codebook() { return iq3_s_codebook(); }
+
     // `x`, `importance` (null: none): kBlock floats of each lane's block. Writes kBytes bytes.
     template <class L>
-    static GridOutcome<L> quantize(const typename L::F* x, const typename L::F* importance,
-                                   typename L::I* bytes) {
+    static GridOutcome<L> quantize(const Codebook& book, const typename L::F* x,
+                                   const typename L::F* importance, typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
-        const Codebook& book = iq3_s_codebook();
         const F zero = L::floats(0);
         const F twice_mean_square = L::floats(2) * sum_of_squares<L>(x) / L::floats(kBlock);
         F scales[kIq3SubBlocks], largest = zero;
@@ -108,6 +112,7 @@ struct IQ3_S : IQ3_SLayout {
             F w[kIq3SubBlock], folded[kIq3SubBlock];
             Iq3SubBlock<L> sub;
             iq3_weights<L>(x, importance, first, twice_mean_square, w);
+            GK_GPU_UNROLL(1)
             for (int i = 0; i < kIq3SubBlock; i += 8) {
                 sub.signs[i / 8] = fold_signs<L>(x + first + i, folded + i);
             }

@@ -5,7 +5,7 @@
 // four of three bits for IQ3. A block stores a point's place in its grid.
 #pragma once
 
-#include <cstdint>
+#include "language.h"
 
 namespace ggufactory {
 

@@ -2,13 +2,14 @@
 //
 // A quantizer is written once, as the walk of one lane over one block in exactly the reference's order
 // of IEEE single-precision operations. `Lanes` says what a lane is: `ScalarLanes` below is one number
-// (a plain CPU build, a CUDA thread), `VectorLanes` (vector_lanes.h) as many blocks side by side as the
+// (a plain CPU build; `ThreadLanes`: a CUDA thread), `VectorLanes` (vector_lanes.h) as many blocks side by side as the
 // instruction set holds, `PairLanes` (pair_lanes.h) two of either. No lane sees another, so the bytes
 // of a block cannot depend on the width.
 //
 // A lanes class has:
 //   F, I, M                       floats, 32-bit integers and conditions, one per lane
 //   kWidth                        how many lanes
+//   kSideBySide                   how many sub-blocks are searched at a time
 //   +  -  *  /  <  >  ==  &  |    as for the plain types; comparisons give an M
 //   floats(c), ints(c)            the same constant in every lane
 //   select(m, a, b)               a where m, else b. Both are computed: a lane has no branches, and
@@ -29,12 +30,7 @@
 //   load_*, store, transpose      the driver's business (tile.h), not the algorithms'
 #pragma once
 
-#include <cstdint>
-#include <cstring>
-
-#define GK_LANE inline __attribute__((always_inline))
-#define GK_UNROLL(n) GK_PRAGMA(GCC unroll n)
-#define GK_PRAGMA(text) _Pragma(#text)
+#include "language.h"
 
 namespace ggufactory {
 // This code is compiled once for each instruction set. Without internal linkage the linker would keep
@@ -49,6 +45,7 @@ struct ScalarLanes {
     using I = int32_t;
     using M = bool;
     static constexpr int kWidth = 1;
+    static constexpr int kSideBySide = 2;
 
     static GK_LANE F floats(float value) { return value; }
     static GK_LANE I ints(int32_t value) { return value; }
@@ -75,8 +72,8 @@ struct ScalarLanes {
     static GK_LANE I shift_right(I i, int n) { return static_cast<I>(static_cast<uint32_t>(i) >> n); }
     static GK_LANE I clamp(I i, int32_t lo, int32_t hi) { return i < lo ? lo : i > hi ? hi : i; }
     static GK_LANE I at_most(I i, int32_t hi) { return i > hi ? hi : i; }
-    static GK_LANE F sqrt(F f) { return __builtin_sqrtf(f); }
-    static GK_LANE F abs(F f) { return __builtin_fabsf(f); }
+    static GK_LANE F sqrt(F f) { return square_root(f); }
+    static GK_LANE F abs(F f) { return magnitude_of(f); }
     static GK_LANE F minimum(F a, F b) { return a < b ? a : b; }
     static GK_LANE F maximum(F a, F b) { return a > b ? a : b; }
     static GK_LANE F round_clamped(F f, int32_t lo, int32_t hi) {
@@ -113,6 +110,11 @@ struct ScalarLanes {
         std::memcpy(to, halves, sizeof halves);
     }
     static GK_LANE void transpose(I (&)[1]) {}
+};
+
+// A CUDA thread: its registers hold one sub-block, and other threads fill the cycles in which it waits.
+struct ThreadLanes : ScalarLanes {
+    static constexpr int kSideBySide = 1;
 };
 
 }  // namespace

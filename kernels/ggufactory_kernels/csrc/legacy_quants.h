@@ -8,7 +8,7 @@
 
 #include "blocks.h"
 #include "half.h"
-#include "quantize_blocks.h"
+#include "quantize_lanes.h"
 #include "scale_search.h"
 
 namespace ggufactory {

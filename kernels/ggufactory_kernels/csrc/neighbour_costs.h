@@ -210,5 +210,21 @@ struct QuadCosts {
 #endif
 };
 
+// How a query of a grid's groups is scanned.
+template <class G>
+struct GridQuery;
+
+template <>
+struct GridQuery<Octets> {
+    using Candidates = OctetCandidates;
+    using Costs = OctetCosts;
+};
+
+template <>
+struct GridQuery<Quads> {
+    using Candidates = QuadCandidates;
+    using Costs = QuadCosts;
+};
+
 }  // namespace
 }  // namespace ggufactory

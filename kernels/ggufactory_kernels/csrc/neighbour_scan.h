@@ -2,8 +2,6 @@
 // the list wins.
 #pragma once
 
-#include <cfloat>
-
 #include "neighbour_costs.h"
 
 namespace ggufactory {
@@ -25,13 +23,13 @@ inline int32_t cheapest_code(const uint16_t* codes, int count, const CostOf& cos
     const float least = V::least(best);
     if (!(least < FLT_MAX)) return -1;
     const unsigned equal = V::bits(V::equal(best, V::floats(least)));
-    if (count <= kCount) return codes[__builtin_ctz(equal)];
+    if (count <= kCount) return codes[lowest_bit(equal)];
     // Of the cheapest the first place.
     alignas(64) int32_t blocks[kCount];
     V::store(blocks, block);
     int first = INT32_MAX;
     for (unsigned rest = equal; rest; rest &= rest - 1) {
-        const int lane = __builtin_ctz(rest);
+        const int lane = lowest_bit(rest);
         if (blocks[lane] + lane < first) first = blocks[lane] + lane;
     }
     return codes[first];
@@ -67,7 +65,7 @@ GK_LANE LastingPoint cheapest_lasting(const uint16_t* codes, int count, const Co
     int place = 0;
     unsigned equal;
     while (!(equal = V::bits(V::equal(V::load(cost + place), V::floats(least))))) place += kCount;
-    place += __builtin_ctz(equal);
+    place += lowest_bit(equal);
 
     F growth = V::floats(kMostGrowth);
     for (int j = 0; j < count; j += kCount) {

@@ -60,7 +60,8 @@ private:
     static inline void search_all(const typename L::F* x, const typename L::F* importance,
                                   AffineScale<L>* found, typename L::F* weight_sums) {
         using F = typename L::F;
-        using P = PairLanes<L>;
+        using S = SideBySide<L>;
+        using P = typename S::Lanes;
         F sum_squares = L::floats(0);
         if (importance) {
             GK_UNROLL(16)
@@ -68,27 +69,28 @@ private:
         }
         const F mean_square = sum_squares / L::floats(kBlock);
         GK_UNROLL(1)
-        for (int j = 0; j < kSubBlocks; j += 2) {
-            const int first = j * kSubBlock, second = first + kSubBlock;
+        for (int j = 0; j < kSubBlocks; j += S::kCount) {
+            const int first = j * kSubBlock;
             typename P::F xs[kSubBlock], ws[kSubBlock];
-            pair_up<L>(x + first, x + second, xs);
-            AffineScale<P> pair;
+            S::load(x + first, xs);
+            AffineScale<P> best;
             if (importance) {
-                pair_up<L>(importance + first, importance + second, ws);
+                S::load(importance + first, ws);
                 typename P::F sum = P::floats(0);
                 for (int i = 0; i < kSubBlock; ++i) {
-                    ws[i] = ws[i] * P::sqrt(typename P::F{mean_square, mean_square} + xs[i] * xs[i]);
+                    ws[i] = ws[i] * P::sqrt(S::same(mean_square) + xs[i] * xs[i]);
                     sum = sum + ws[i];
                 }
-                weight_sums[j] = sum.a;
-                weight_sums[j + 1] = sum.b;
-                pair = search_affine_scale<P, kSubBlock>(xs, ws, kLevels, AffineSteps{-0.9f, 0.05f, 36});
+                for (int k = 0; k < S::kCount; ++k) weight_sums[j + k] = S::part(sum, k);
+                best = search_affine_scale<P, kSubBlock>(xs, ws, kLevels, AffineSteps{-0.9f, 0.05f, 36});
             } else {
                 for (int i = 0; i < kSubBlock; ++i) ws[i] = P::abs(xs[i]);
-                pair = search_affine_scale<P, kSubBlock, true>(xs, ws, kLevels, AffineSteps{-0.5f, 0.1f, 15});
+                best = search_affine_scale<P, kSubBlock, true>(xs, ws, kLevels, AffineSteps{-0.5f, 0.1f, 15});
             }
-            found[j] = {pair.scale.a, pair.minimum.a, pair.inverse.a, pair.floor.a};
-            found[j + 1] = {pair.scale.b, pair.minimum.b, pair.inverse.b, pair.floor.b};
+            for (int k = 0; k < S::kCount; ++k) {
+                found[j + k] = {S::part(best.scale, k), S::part(best.minimum, k), S::part(best.inverse, k),
+                                S::part(best.floor, k)};
+            }
         }
     }
 

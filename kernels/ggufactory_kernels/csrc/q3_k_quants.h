@@ -97,28 +97,28 @@ private:
     static inline typename L::F search_all(const typename L::F* x, const typename L::F* importance,
                                            SymmetricScale<L>* found, typename L::I* six_bits) {
         using F = typename L::F;
-        using P = PairLanes<L>;
+        using S = SideBySide<L>;
+        using P = typename S::Lanes;
         F scales[kSubBlocks], weight_sums[kSubBlocks], sum_squares = L::floats(0);
         GK_UNROLL(16)
         for (int i = 0; i < kBlock; ++i) sum_squares = sum_squares + x[i] * x[i];
         const F mean = L::floats(2) * sum_squares / L::floats(kBlock);
         GK_UNROLL(1)
-        for (int j = 0; j < kSubBlocks; j += 2) {
-            const int first = j * kSubBlock, second = first + kSubBlock;
+        for (int j = 0; j < kSubBlocks; j += S::kCount) {
+            const int first = j * kSubBlock;
             typename P::F xs[kSubBlock], ws[kSubBlock], sum = P::floats(0);
-            pair_up<L>(x + first, x + second, xs);
-            pair_up<L>(importance + first, importance + second, ws);
+            S::load(x + first, xs);
+            S::load(importance + first, ws);
             for (int i = 0; i < kSubBlock; ++i) {
-                ws[i] = ws[i] * P::sqrt(typename P::F{mean, mean} + xs[i] * xs[i]);
+                ws[i] = ws[i] * P::sqrt(S::same(mean) + xs[i] * xs[i]);
                 sum = sum + ws[i];
             }
-            const SymmetricScale<P> pair = search_symmetric_scale<P, kSubBlock>(xs, ws, kLevels);
-            weight_sums[j] = sum.a;
-            weight_sums[j + 1] = sum.b;
-            scales[j] = pair.scale.a;
-            scales[j + 1] = pair.scale.b;
-            found[j] = {pair.scale.a, pair.inverse.a, pair.is_zero.a};
-            found[j + 1] = {pair.scale.b, pair.inverse.b, pair.is_zero.b};
+            const SymmetricScale<P> best = search_symmetric_scale<P, kSubBlock>(xs, ws, kLevels);
+            for (int k = 0; k < S::kCount; ++k) {
+                weight_sums[j + k] = S::part(sum, k);
+                scales[j + k] = S::part(best.scale, k);
+                found[j + k] = {scales[j + k], S::part(best.inverse, k), S::part(best.is_zero, k)};
+            }
         }
         const SymmetricScale<L> super = search_symmetric_scale<L, kSubBlocks>(scales, weight_sums, 32);
         for (int j = 0; j < kSubBlocks; ++j) six_bits[j] = searched_quant<L>(scales[j], super, 32);
@@ -147,12 +147,14 @@ private:
             for (int k = 0; k < 4; ++k) high = high | (L::shift_right(six_bits[j + 4 * k], 4) << (2 * k));
             bytes[kSubScales + 8 + j] = high;
         }
+        GK_GPU_UNROLL(1)
         for (int i = 0; i < kBlock / 8; ++i) {
             I high = L::ints(0);
             for (int j = 0; j < 8; ++j) high = high | (L::shift_right(quants[32 * j + i], 2) << j);
             bytes[kHighQuants + i] = high;
         }
         I low_quants[kBlock];
+        GK_GPU_UNROLL(8)
         for (int i = 0; i < kBlock; ++i) low_quants[i] = quants[i] & L::ints(3);
         pack_two_bits<L>(low_quants, bytes + kLowQuants);
     }

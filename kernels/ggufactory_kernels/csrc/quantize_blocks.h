@@ -1,16 +1,11 @@
 // The CPU driver: lane = block. Takes `kWidth` blocks at a time through load, quantize and store.
 #pragma once
 
-#include <type_traits>
-
-#include "grid_blocks.h"
+#include "quantize_lanes.h"
 #include "tile.h"
 
 namespace ggufactory {
 namespace {
-
-// Base of the types whose element weights, with importance, need the mean square of their row.
-struct WeighedByRow {};
 
 template <class L>
 GK_LANE int first_lane(typename L::M m) {
@@ -27,17 +22,6 @@ GK_LANE bool load_source(SourceFormat format, const uint8_t* const* blocks, type
         case SourceFormat::kF32: return load_tile<L, SourceFormat::kF32, kCount>(blocks, x);
         case SourceFormat::kF16: return load_tile<L, SourceFormat::kF16, kCount>(blocks, x);
         default: return load_tile<L, SourceFormat::kBF16, kCount>(blocks, x);
-    }
-}
-
-// `mean_squares`: of each lane's row, for the types that are WeighedByRow.
-template <class L, class Type>
-GK_LANE auto quantize_tile(const typename L::F* x, const typename L::F* importance, const float* mean_squares,
-                           typename L::I* bytes) {
-    if constexpr (std::is_base_of_v<WeighedByRow, Type>) {
-        return Type::template quantize<L>(x, importance, L::load_floats(mean_squares), bytes);
-    } else {
-        return Type::template quantize<L>(x, importance, bytes);
     }
 }
 
@@ -64,6 +48,7 @@ Fault quantize_blocks(const Rows& rows, int64_t first, int64_t last) {
     const int64_t source_bytes = Type::kBlock * (rows.format == SourceFormat::kF32 ? 4 : 2);
     typename L::F x[Type::kBlock], importance[Type::kBlock];
     typename L::I bytes[Type::kBytes];
+    const Codebook* const book = codebook_of<Type>();
     for (int64_t block = first; block < last; block += kWidth) {
         const int lanes = last - block < kWidth ? static_cast<int>(last - block) : kWidth;
         const uint8_t *sources[kWidth], *importances[kWidth];
@@ -77,8 +62,8 @@ Fault quantize_blocks(const Rows& rows, int64_t first, int64_t last) {
         }
         if (!load_source<L, Type::kBlock>(rows.format, sources, x)) return {FaultKind::kNonFinite, block};
         if (rows.importance) load_tile<L, SourceFormat::kF32, Type::kBlock>(importances, importance);
-        const auto outcome =
-            quantize_tile<L, Type>(x, rows.importance ? importance : nullptr, mean_squares, bytes);
+        const auto outcome = quantize_lanes<L, Type>(x, rows.importance ? importance : nullptr,
+                                                     L::load_floats(mean_squares), book, bytes);
         const Fault fault = first_fault<L>(outcome, block);
         if (fault.kind != FaultKind::kNone) return fault;
         store_tile<L, Type::kBytes>(bytes, rows.out + block * Type::kBytes, lanes);

@@ -117,7 +117,7 @@ private:
 
     void note_unsettled(int group, M changed) {
         for (uint32_t rest = L::lane_bits(changed); rest; rest &= rest - 1) {
-            unsettled_[unsettled_count_++] = {group, __builtin_ctz(rest)};
+            unsettled_[unsettled_count_++] = {group, lowest_bit(rest)};
         }
     }
 
@@ -218,6 +218,28 @@ private:
     M is_zero_[kGroups];
     Place unsettled_[kGroups * L::kWidth];
     int unsettled_count_ = 0;
+};
+
+// One group after another, in registers.
+template <int kGroups, int kCount>
+class SymmetricDescent<ThreadLanes, kGroups, kCount> {
+public:
+    void run(const float* x, int levels, float* l, float* scales) {
+        GK_UNROLL(1)
+        for (int j = 0; j < kGroups; ++j) {
+            float xs[kCount], ls[kCount];
+            for (int i = 0; i < kCount; ++i) xs[i] = x[j * kCount + i];
+            bool is_zero;
+            SymmetricSums<ThreadLanes> sums = first_levels<ThreadLanes, kCount>(xs, levels, ls, is_zero);
+            GK_UNROLL(1)
+            for (int sweep = 0; sweep < kMostSweeps; ++sweep) {
+                if (!sweep_levels<ThreadLanes, kCount, false>(xs, levels, ls, sums)) break;
+            }
+            const float lowest = static_cast<float>(-levels);
+            for (int i = 0; i < kCount; ++i) l[j * kCount + i] = is_zero ? lowest : ls[i];
+            scales[j] = !is_zero && sums.l2 > 0 ? sums.xl / sums.l2 : 0;
+        }
+    }
 };
 
 }  // namespace

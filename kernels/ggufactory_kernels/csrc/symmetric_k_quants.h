@@ -65,20 +65,22 @@ private:
     template <class L>
     static inline void search_sub_blocks(const typename L::F* x, const typename L::F* importance,
                                          SymmetricScale<L>* found) {
-        using P = PairLanes<L>;
+        using S = SideBySide<L>;
+        using P = typename S::Lanes;
         GK_UNROLL(1)
-        for (int j = 0; j < kSymmetricSubBlocks; j += 2) {
-            const int first = j * kSymmetricSubBlock, second = first + kSymmetricSubBlock;
+        for (int j = 0; j < kSymmetricSubBlocks; j += S::kCount) {
+            const int first = j * kSymmetricSubBlock;
             typename P::F xs[kSymmetricSubBlock], ws[kSymmetricSubBlock];
-            pair_up<L>(x + first, x + second, xs);
+            S::load(x + first, xs);
             if (importance) {
-                pair_up<L>(importance + first, importance + second, ws);
+                S::load(importance + first, ws);
             } else {
                 for (int i = 0; i < kSymmetricSubBlock; ++i) ws[i] = xs[i] * xs[i];
             }
-            const SymmetricScale<P> pair = search_symmetric_scale<P, kSymmetricSubBlock>(xs, ws, kLevels);
-            found[j] = {pair.scale.a, pair.inverse.a, pair.is_zero.a};
-            found[j + 1] = {pair.scale.b, pair.inverse.b, pair.is_zero.b};
+            const SymmetricScale<P> best = search_symmetric_scale<P, kSymmetricSubBlock>(xs, ws, kLevels);
+            for (int k = 0; k < S::kCount; ++k) {
+                found[j + k] = {S::part(best.scale, k), S::part(best.inverse, k), S::part(best.is_zero, k)};
+            }
         }
     }
 

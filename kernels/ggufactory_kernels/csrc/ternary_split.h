@@ -5,8 +5,6 @@
 // of sums decides between splits that are equally good.
 #pragma once
 
-#include <cfloat>
-
 #include "lane_sort.h"
 
 namespace ggufactory {

@@ -36,11 +36,13 @@ def make_span(
     importance: Mapping[str, Importance],
     *,
     threads: int = 1,
+    device: str = "cpu",
 ) -> SpanReceipt:
     """Make and store every part of `work`.
 
     `headers`: by file name, for the parts that begin a file; `importance`: by tensor name, float32
-    [matrices, columns], for the tensors that have one. Safe to repeat. Raises what the stores raise,
+    [matrices, columns], for the tensors that have one. `device`: what quantizes, "cpu" or "cuda"; the bytes
+    are the same. Safe to repeat. Raises what the stores raise,
     and DamagedSourceError for weights that cannot be quantized.
     """
     began, cpu_began = time.monotonic(), time.process_time()
@@ -49,7 +51,7 @@ def make_span(
         SpanReader(open_store(work.source), work.etags, work.pieces, clock) as reader,
         _Uploads(open_store(work.target), clock) as uploads,
     ):
-        packer = _Packer(work, reader, importance, threads, clock)
+        packer = _Packer(work, reader, importance, threads, clock, device)
         for number, part in enumerate(work.parts):
             uploads.wait_for_room()
             data = packer.part(number, headers.get(part.upload.name, b""))
@@ -66,7 +68,7 @@ def make_span(
         peak_rss=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         seconds=time.monotonic() - began,
         cpu_seconds=time.process_time() - cpu_began,
-        backend=f"cpu {best_instruction_set()}",
+        backend=device if device == "cuda" else f"cpu {best_instruction_set()}",
         stages=clock.seconds(),
         quantized=packer.quantized(),
     )
@@ -114,6 +116,7 @@ class _Packer:
         importance: Mapping[str, Importance],
         threads: int,
         clock: StageClock,
+        device: str,
     ) -> None:
         self._work = work
         self._reader = reader
@@ -122,6 +125,7 @@ class _Packer:
         self._clock = clock
         self._weights: Counter[str] = Counter()
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._device = device
         self._uses = Counter(key for part in work.parts for key in _keys(part))
         self._kept: dict[_Key, Bytes] = {}
         self.quantizations = 0
@@ -185,6 +189,8 @@ class _Packer:
                     out[row - tile.start : stop - tile.start],
                     importance=importance[matrix] if importance is not None else None,
                     threads=self._threads,
+                    # Plain numbers are copied, which is not worth the way to a GPU.
+                    device=self._device if gk.TENSOR_TYPES[key.kind].is_quantized else "cpu",
                 )
             except ValueError as error:
                 where = f"tensor {piece.tensor}, rows {piece.start + row} to {piece.start + stop}"

@@ -48,14 +48,16 @@ class Waiter(Protocol):
     def warn(self, message: str) -> None: ...
 
 
-def options(stage: str, *, memory: int) -> dict[str, Any]:
+def options(stage: str, *, memory: int, gpus: float = 0.0) -> dict[str, Any]:
     """How a task of this job runs. The name is the stage: Ray's dashboard groups by it."""
     return {
         "name": stage,
         "num_cpus": 1,
+        "num_gpus": gpus,
         "memory": memory,
         "max_retries": _RETRIES,
-        "retry_exceptions": [TransientStoreError, ConnectionError],
+        # MemoryError: of a GPU that other workers fill at the moment.
+        "retry_exceptions": [TransientStoreError, ConnectionError, MemoryError],
     }
 
 

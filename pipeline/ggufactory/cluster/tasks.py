@@ -13,6 +13,7 @@ import ray
 
 from ggufactory.cluster import stopping
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt, SpanWork
+from ggufactory.cluster.devices import backend_of_worker, gpu_share
 from ggufactory.cluster.session import Session
 from ggufactory.cluster.span_task import make_span
 from ggufactory.cluster.submit import Call, Waiter, options, put_all, run_all
@@ -26,9 +27,11 @@ from ggufactory.storage.checksum import checksum_object
 from ggufactory.storage.protocol import ObjectInfo
 
 
-def _make_span(work: SpanWork, headers: list[str], importance: list[str], *blobs: Any) -> SpanReceipt | None:
-    """`blobs`: the headers, then the importance arrays, fetched by Ray because they are arguments. None: the
-    run is being stopped."""
+def _make_span(
+    work: SpanWork, device: tuple[str, float], headers: list[str], importance: list[str], *blobs: Any
+) -> SpanReceipt | None:
+    """`device`: the request and the share of a GPU; `blobs`: the headers, then the importance arrays, fetched
+    by Ray because they are arguments. None: the run is being stopped."""
     if stopping.is_asked():
         return None
     count = len(headers)
@@ -36,6 +39,7 @@ def _make_span(work: SpanWork, headers: list[str], importance: list[str], *blobs
         work,
         dict(zip(headers, blobs[:count], strict=True)),
         dict(zip(importance, blobs[count:], strict=True)),
+        device=backend_of_worker(*device),
     )
     return replace(receipt, retries=_attempts_before())
 
@@ -68,10 +72,17 @@ def quantize(
     on_receipt: Callable[[SpanReceipt], None],
     on_failure: Callable[[str, GgufactoryError], None],
     waiter: Waiter,
+    device: str = "auto",
 ) -> dict[str, GgufactoryError]:
-    """Make every missing part of `plan`; the spans that failed, by name."""
+    """Make every missing part of `plan` on `device`; the spans that failed, by name.
+
+    InputError for a device that the cluster does not have.
+    """
     importance = put_all(_importance(plan))
-    task = ray.remote(_make_span).options(**options("quantize", memory=plan.worker_bytes))
+    share = gpu_share(session, device)
+    # A worker lives on after its task: its GPU's context and kernels take seconds to make.
+    keep = ray.remote(max_calls=0)(_make_span)
+    task = keep.options(**options("quantize", memory=plan.worker_bytes, gpus=share))
 
     def calls() -> Iterator[tuple[str, Call]]:
         for work in missing_spans(plan, progress, target):
@@ -80,7 +91,7 @@ def quantize(
             headers = put_all({file.name: plan.header(rung, file) for rung, file in files})
             weighed = sorted({p.tensor for p in work.pieces} & importance.keys())
             blobs = [*headers.values(), *(importance[name] for name in weighed)]
-            yield f"span {work.index}", _bind(task, work, list(headers), weighed, *blobs)
+            yield f"span {work.index}", _bind(task, work, (device, share), list(headers), weighed, *blobs)
 
     return run_all(session, calls(), plan.worker_bytes, on_receipt, waiter, on_failure=on_failure)
 

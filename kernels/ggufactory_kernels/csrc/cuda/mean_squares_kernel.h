@@ -1,0 +1,38 @@
+// The mean square of each row, summed in the order of its columns: one thread for each row.
+#pragma once
+
+#include "cuda/row_tile.h"
+
+namespace ggufactory {
+namespace {
+
+// Launched with blocks of kPiece weights; writes one float for each row.
+struct MeanSquaresKernel {
+    using Shared = RowTile;
+
+    static GK_LANE void run(const Launch& launch, const ThreadBlock& block, RowTile& tile) {
+        PerThread<float> sums;
+        const int64_t first = block.number * kThreads, rows = launch.blocks / launch.blocks_per_row;
+        block.phase([&](int thread) {
+            const int64_t row = first + thread;
+            tile.rows[thread] = launch.source + (row < rows ? row : rows - 1) * launch.row_stride;
+            sums[thread] = 0;
+        });
+        GK_UNROLL(1)
+        for (int64_t piece = 0; piece < launch.blocks_per_row; ++piece) {
+            const SourceFormat format = static_cast<SourceFormat>(launch.format);
+            pass_through(block, tile, format, piece * kPiece, [&](int thread, const float* numbers) {
+                GK_UNROLL(32)
+                for (int i = 0; i < kPiece; ++i) sums[thread] = sums[thread] + numbers[i] * numbers[i];
+            });
+        }
+        block.phase([&](int thread) {
+            if (first + thread >= rows) return;
+            const float columns = static_cast<float>(launch.blocks_per_row * kPiece);
+            reinterpret_cast<float*>(launch.out)[first + thread] = sums[thread] / columns;
+        });
+    }
+};
+
+}  // namespace
+}  // namespace ggufactory

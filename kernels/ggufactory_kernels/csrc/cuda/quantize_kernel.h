@@ -1,0 +1,126 @@
+// Quantizing on a GPU: each thread walks one block, as a lane does on the CPU.
+#pragma once
+
+#include "cuda/row_tile.h"
+#include "quantize_lanes.h"
+
+namespace ggufactory {
+namespace {
+
+// One thread for each block. `kWeighted`: with importance.
+template <class Type, bool kWeighted>
+struct QuantizeKernel {
+    static_assert(Type::kBlock % kPiece == 0);
+
+    // Blocks are gathered in shared memory, and leave it as one run of words.
+    struct Shared {
+        union {
+            RowTile tile;
+            uint32_t words[kThreads * Type::kBytes / 4];
+            uint8_t bytes[kThreads * Type::kBytes];
+        };
+    };
+
+    static GK_LANE void run(const Launch& launch, const ThreadBlock& block, Shared& shared) {
+        PerThread<Weights> weights;
+        const int64_t first = block.number * kThreads;
+        load_weights(launch, block, first, shared.tile, weights);
+        if constexpr (kWeighted) load_importance(launch, block, first, shared.tile, weights);
+        block.phase([&](int thread) { quantize(launch, first + thread, weights[thread], thread, shared); });
+        block.phase([&](int thread) { store(launch, first, thread, shared); });
+    }
+
+private:
+    struct Weights {
+        float x[Type::kBlock], importance[kWeighted ? Type::kBlock : 1];
+        bool are_finite;
+    };
+
+    // Spare threads repeat the last block.
+    static GK_LANE int64_t source_block(const Launch& launch, int64_t place) {
+        return place < launch.blocks ? place : launch.blocks - 1;
+    }
+
+    static GK_LANE void load_weights(const Launch& launch, const ThreadBlock& block, int64_t first, RowTile& tile,
+                                     PerThread<Weights>& weights) {
+        const SourceFormat format = static_cast<SourceFormat>(launch.format);
+        const int64_t block_bytes = Type::kBlock * (format == SourceFormat::kF32 ? 4 : 2);
+        block.phase([&](int thread) {
+            const int64_t source = source_block(launch, first + thread);
+            tile.rows[thread] = row_of_block(launch, source) + source % launch.blocks_per_row * block_bytes;
+            weights[thread].are_finite = true;
+        });
+        GK_UNROLL(1)
+        for (int piece = 0; piece < Type::kBlock; piece += kPiece) {
+            pass_through(block, tile, format, piece, [&](int thread, const float* numbers) {
+                Weights& to = weights[thread];
+                GK_UNROLL(32)
+                for (int i = 0; i < kPiece; ++i) {
+                    to.x[piece + i] = numbers[i];
+                    to.are_finite &= magnitude_of(numbers[i]) < infinity();
+                }
+            });
+        }
+    }
+
+    static GK_LANE void load_importance(const Launch& launch, const ThreadBlock& block, int64_t first, RowTile& tile,
+                                        PerThread<Weights>& weights) {
+        block.phase([&](int thread) {
+            const int64_t column = source_block(launch, first + thread) % launch.blocks_per_row * Type::kBlock;
+            tile.rows[thread] = reinterpret_cast<const uint8_t*>(launch.importance + column);
+        });
+        GK_UNROLL(1)
+        for (int piece = 0; piece < Type::kBlock; piece += kPiece) {
+            pass_through(block, tile, SourceFormat::kF32, piece, [&](int thread, const float* numbers) {
+                GK_UNROLL(32)
+                for (int i = 0; i < kPiece; ++i) weights[thread].importance[piece + i] = numbers[i];
+            });
+        }
+    }
+
+    static GK_LANE void quantize(const Launch& launch, int64_t place, const Weights& weights, int thread,
+                                 Shared& shared) {
+        if (place >= launch.blocks) return;
+        if (!weights.are_finite) {
+            report(launch, FaultKind::kNonFinite, place);
+            return;
+        }
+        int32_t bytes[Type::kBytes];
+        float mean_square = 0;
+        if constexpr (kWeighted && __is_base_of(WeighedByRow, Type)) {
+            mean_square = launch.mean_squares[place / launch.blocks_per_row];
+        }
+        const auto outcome = quantize_lanes<ThreadLanes, Type>(weights.x, kWeighted ? weights.importance : nullptr,
+                                                               mean_square, &launch.book, bytes);
+        const FaultKind kind = fault_of(outcome);
+        if (kind != FaultKind::kNone) report(launch, kind, place);
+        // Bytes of short blocks are registers, and stay so where the loop is unrolled whole.
+        constexpr int kSteps [[maybe_unused]] = Type::kBlock > 32 ? 4 : Type::kBytes;
+        if constexpr (Type::kBytes % 4 == 0) {
+            uint32_t* words = shared.words + thread * (Type::kBytes / 4);
+            GK_GPU_UNROLL(kSteps)
+            for (int i = 0; i < Type::kBytes; i += 4) {
+                words[i / 4] = static_cast<uint32_t>(bytes[i] | bytes[i + 1] << 8 | bytes[i + 2] << 16) |
+                               static_cast<uint32_t>(bytes[i + 3]) << 24;
+            }
+        } else {
+            uint8_t* to = shared.bytes + thread * Type::kBytes;
+            GK_GPU_UNROLL(kSteps)
+            for (int i = 0; i < Type::kBytes; ++i) to[i] = static_cast<uint8_t>(bytes[i]);
+        }
+    }
+
+    static GK_LANE void store(const Launch& launch, int64_t first, int thread, const Shared& shared) {
+        static_assert(kThreads * Type::kBytes % 16 == 0);  // each run begins at a word
+        const int64_t rest = launch.blocks - first;
+        const int size = static_cast<int>(rest < kThreads ? rest : kThreads) * Type::kBytes;
+        uint8_t* to = launch.out + first * Type::kBytes;
+        uint32_t* words = reinterpret_cast<uint32_t*>(to);
+        GK_UNROLL(1)
+        for (int i = thread; i < size / 4; i += kThreads) words[i] = shared.words[i];
+        if (thread < size % 4) to[size / 4 * 4 + thread] = shared.bytes[size / 4 * 4 + thread];
+    }
+};
+
+}  // namespace
+}  // namespace ggufactory

@@ -1,0 +1,145 @@
+"""What tasks quantize on: asked for, found, refused; and one job on both kinds of processor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import emulated_cuda
+import numpy as np
+import pytest
+import torch
+
+import ggufactory_kernels as gk
+from ggufactory.architectures import describe
+from ggufactory.assemble import uploads
+from ggufactory.checkpoint import open_checkpoint
+from ggufactory.cluster.devices import WORKERS_PER_GPU, backend_of_worker, check_here, gpu_share
+from ggufactory.cluster.span_task import make_span
+from ggufactory.cluster.work import missing_spans
+from ggufactory.errors import InputError
+from ggufactory.plan import plan as planning
+from ggufactory.storage import open_store
+from ggufactory_kernels import backends, cuda, quantizer
+
+SHARE = 1 / WORKERS_PER_GPU
+WITH_GPU = {"CPU": 8.0, "memory": 1e9, "GPU": 1.0}
+WITHOUT = {"CPU": 8.0, "memory": 1e9}
+
+
+@dataclass
+class Cluster:
+    """Stands for a Session."""
+
+    resources: list[Mapping[str, float]]
+
+    def nodes(self) -> list[Mapping[str, float]]:
+        return self.resources
+
+    def describe_nodes(self) -> str:
+        return f"{len(self.resources)} nodes"
+
+
+@pytest.mark.parametrize(
+    ("device", "nodes", "share"),
+    [
+        ("cpu", [WITH_GPU], 0),
+        ("auto", [WITH_GPU, WITH_GPU], SHARE),
+        ("auto", [WITH_GPU, WITHOUT], 0),
+        ("auto", [WITHOUT], 0),
+        ("auto", [], 0),
+        ("cuda", [WITHOUT, WITH_GPU], SHARE),
+    ],
+)
+def test_tasks_ask_for_a_part_of_a_gpu(device: str, nodes: list[Mapping[str, float]], share: float) -> None:
+    assert gpu_share(Cluster(nodes), device) == share  # type: ignore[arg-type]
+
+
+def test_a_cluster_without_a_gpu_is_refused() -> None:
+    with pytest.raises(InputError, match="device cuda: no node has a GPU; the cluster has 2 nodes"):
+        gpu_share(Cluster([WITHOUT, WITHOUT]), "cuda")  # type: ignore[arg-type]
+
+
+def test_a_worker_uses_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str | None] = ["no driver"]
+    monkeypatch.setattr(backends, "missing", lambda backend, type: found[0])
+    assert backend_of_worker("auto", 0) == backend_of_worker("auto", SHARE) == "cpu"
+    with pytest.raises(InputError, match="device cuda: a worker's node cannot serve it: no driver"):
+        backend_of_worker("cuda", SHARE)
+    with pytest.raises(InputError, match="device cuda: no driver"):
+        check_here("cuda")
+    check_here("auto")
+    found[0] = None
+    check_here("cuda")
+    assert backend_of_worker("auto", SHARE) == backend_of_worker("cuda", SHARE) == "cuda"
+
+
+def _use_emulation(library: Path, monkeypatch: pytest.MonkeyPatch) -> emulated_cuda.EmulatedGpu:
+    """A GPU that works in main memory."""
+    gpu = emulated_cuda.EmulatedGpu(library)
+    monkeypatch.setattr(backends, "require_cuda", lambda type, isa: None)
+    monkeypatch.setattr(quantizer, "on_gpu", lambda x, dtypes, what: torch.as_tensor(x))
+    monkeypatch.setattr(cuda.driver, "gpu", lambda index: gpu)
+    return gpu
+
+
+def test_a_job_on_both_kinds_of_processor_gives_the_same_files(
+    tinylm: str, tmp_path: Path, emulated_cuda_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = _use_emulation(emulated_cuda_library, monkeypatch)
+    source = open_checkpoint(tinylm)
+    plan = planning.make(
+        describe(source),
+        ("Q8_0", "Q4_K_M", "IQ3_S", "Q4_0"),
+        name="m",
+        source=tinylm,
+        files=source.files,
+        limits=open_store(str(tmp_path)).limits,
+        quantizable=frozenset(kind for kind in gk.TENSOR_TYPES if gk.quantizable(kind)),
+        span_bytes=1_000_000,
+    )
+    headers = {file.name: plan.header(rung, file) for rung in plan.rungs for file in rung.files}
+    made = {}
+    for name, devices in (("cpu", ("cpu",)), ("cuda", ("cuda",)), ("mixed", ("cpu", "cuda"))):
+        store = open_store(str(tmp_path / name))
+        progress = uploads.begin(store, plan)
+        spans = list(missing_spans(plan, progress, str(tmp_path / name)))
+        assert len(spans) > 2
+        for work in spans:
+            device = devices[work.index % len(devices)]
+            begun = {part.upload.name: headers[part.upload.name] for part in work.parts if part.header_bytes}
+            for file, part in make_span(work, begun, {}, device=device).parts:
+                progress.parts[file][part.number] = part
+        for planned in plan.files.values():
+            uploads.complete(store, planned, progress)
+        made[name] = {file: (tmp_path / name / file).read_bytes() for file in plan.files}
+        assert bool(gpu.launched) == (name != "cpu")
+        gpu.launched.clear()
+    assert made["cpu"] == made["cuda"] == made["mixed"]
+
+
+def test_arrays_go_to_the_gpu_and_come_back(emulated_cuda_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = _use_emulation(emulated_cuda_library, monkeypatch)
+    x = np.random.default_rng(1).standard_normal((5, 512)).astype(np.float32)
+    importance = np.ones(512, np.float32)
+    wanted = gk.quantize(x, "Q5_1", importance)
+    assert np.array_equal(gk.quantize(x, "Q5_1", importance, device="cuda"), wanted)
+    assert torch.equal(gk.quantize(torch.from_numpy(x), "Q5_1", importance, device="cuda"), torch.from_numpy(wanted))
+    out = bytearray(wanted.nbytes)
+    gk.quantize_into(x.tobytes(), "F32", "Q5_1", 512, out, importance, device="cuda")
+    assert bytes(out) == wanted.tobytes()
+    assert gpu.launched.count("quantize_q5_1_weighted") == 3
+    with pytest.raises(ValueError, match="device 'gpu' is unknown; known: cpu, cuda, auto"):
+        gk.quantize(x, "Q5_1", device="gpu")
+
+
+def test_a_full_gpu_is_a_memory_error(emulated_cuda_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _use_emulation(emulated_cuda_library, monkeypatch)
+
+    def full(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(quantizer, "on_gpu", full)
+    with pytest.raises(MemoryError, match="the GPU is full: CUDA out of memory"):
+        gk.quantize(np.ones((1, 32), np.float32), "Q8_0", device="cuda")

@@ -1,0 +1,60 @@
+"""The CUDA kernels' own source, compiled for the CPU: every thread of a launch runs, one after the other."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import subprocess
+from pathlib import Path
+
+from ggufactory_kernels.cuda.compiler import CSRC
+from ggufactory_kernels.cuda.kernels import KERNELS, THREADS, Kernel
+from ggufactory_kernels.cuda.launch import Launch
+
+_MAIN = """
+template <class Kernel>
+void run(const Launch& launch, int64_t thread_blocks, bool backwards) {
+    typename Kernel::Shared shared;
+    for (int64_t i = 0; i < thread_blocks; ++i) {
+        Kernel::run(launch, ThreadBlock{backwards ? thread_blocks - 1 - i : i, backwards}, shared);
+    }
+}
+"""
+
+
+def build(folder: Path) -> Path:
+    """One shared library of all kernels, each under its own name, compiled with the CPU kernels' switches."""
+    headers = sorted({header for kernel in KERNELS.values() for header in kernel.headers})
+    lines = [f'#include "{header}"' for header in headers]
+    lines += ["using namespace ggufactory;", _MAIN]
+    for kernel in KERNELS.values():
+        lines.append(
+            f'extern "C" void {kernel.name}(const Launch* launch, int64_t thread_blocks, bool backwards) '
+            f"{{ run<{kernel.spelling}>(*launch, thread_blocks, backwards); }}"
+        )
+    # The class, the linkage and the entry point are what NVRTC's source adds; the rest is the same text.
+    source, library = folder / "emulated_cuda.cc", folder / "emulated_cuda.so"
+    source.write_text("\n".join(lines) + "\n")
+    cmake = (CSRC.parents[1] / "CMakeLists.txt").read_text()
+    switches = re.search(r"set\(exact_arithmetic ([^)]*)\)", cmake)
+    assert switches is not None
+    command = ["c++", "-std=c++17", "-O1", *switches[1].split(), "-shared", "-fPIC", "-DGK_SCALAR"]
+    command += [f"-DGK_THREADS={THREADS}", f"-I{CSRC}", str(source), str(CSRC / "codebooks.cc"), "-o", str(library)]
+    subprocess.run(command, check=True)
+    return library
+
+
+class EmulatedGpu:
+    """Runs launches on tensors in main memory."""
+
+    def __init__(self, library: Path) -> None:
+        self._library = ctypes.CDLL(str(library))
+        self.backwards = False
+        self.launched: list[str] = []
+
+    def launch(self, kernel: Kernel, thread_blocks: int, arguments: Launch) -> None:
+        self.launched.append(kernel.name)
+        function = self._library[kernel.name]
+        function.argtypes = [ctypes.POINTER(Launch), ctypes.c_int64, ctypes.c_bool]
+        function.restype = None
+        function(ctypes.byref(arguments), thread_blocks, self.backwards)
