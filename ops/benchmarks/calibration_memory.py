@@ -34,6 +34,7 @@ from synthetic import DATA, write_llama_checkpoint
 SHAPE = {"layers": 18, "hidden": 2048, "intermediate": 8192, "heads": 16, "kv_heads": 4, "vocab": 16384, "shards": 4}
 CONTEXT = 512
 HIDDEN_MEMORY = 1 << 20
+GROUP_TOKENS = 2048
 TEXT = DATA / "tinylm" / "calibration.txt"
 EPSILON = 1e-5
 MIB = 1 << 20
@@ -115,7 +116,10 @@ def main() -> None:
             ("peak of resident memory, libraries included", f"{used['VmHWM'] / 1e6:,.0f} MB"),
             ("a layer's weights in float32", f"{layer / 1e6:,.0f} MB"),
             ("hidden states", f"{hidden / 1e6:,.0f} MB, of which {HIDDEN_MEMORY / 1e6:,.0f} MB may be in memory"),
-            ("threads", f"{os.cpu_count()}"),
+            (
+                "threads",
+                f"{min(os.cpu_count() or 1, -(-asked.chunks * CONTEXT // GROUP_TOKENS))}, one for each group of chunks",
+            ),
             ("wall time, on a machine with other work", f"{seconds:.0f} s"),
         ],
     )
