@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ggufactory import __version__, interrupts, job
 from ggufactory.cli_calibrate import add_calibrate_command
+from ggufactory.cli_evaluate import add_evaluate_command
 from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPUBLISH, VERIFY
 from ggufactory.cli_imatrix import add_imatrix_commands
 from ggufactory.cli_job import add_cluster_flags, add_job_flags, job_spec
@@ -131,4 +132,5 @@ def _parser() -> argparse.ArgumentParser:
 
     add_calibrate_command(commands)
     add_imatrix_commands(commands)
+    add_evaluate_command(commands)
     return parser
