@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ggufactory.architectures import ConversionOptions, describe
+from ggufactory.calibrate.distribution import WAYS, Way
 from ggufactory.calibrate.imatrix_file import check_format, write_imatrix
 from ggufactory.calibrate.sums import ImatrixFile
 from ggufactory.calibrate.text.corpus import read_corpus
@@ -13,17 +14,10 @@ from ggufactory.calibrate.text.tokenizer import tokenizer_of
 from ggufactory.checkpoint import Checkpoint, open_source
 from ggufactory.errors import InputError
 
-if TYPE_CHECKING:
-    from ggufactory.calibrate.streamed_pass import Collected, Tokens
-
 COMPUTE_DTYPES = ("float32", "bfloat16")
 DEFAULT_CONTEXT = 512
 """Tokens of a chunk; llama-imatrix's own."""
 DEFAULT_HIDDEN_BYTES = 2 << 30
-_WORKER_BASE_BYTES = 1 << 30
-"""Of a worker before its first layer: PyTorch, transformers, a group of chunks."""
-_COPIES_OF_A_LAYER = 2
-"""As read, and as the model has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +36,19 @@ class CalibrationSpec:
     """Hidden states kept in memory; more are kept in a temporary file."""
     pre_tokenizer: str | None = None
     workers: int = 1
-    """Shares of the chunks that are taken through the model at once, each by a worker of an embedded Ray with one
-    core. 1: by this process, with all cores."""
+    """Of an embedded Ray, each with one core. 1: this process, with all cores."""
     ray_address: str | None = None
-    """A cluster to join, with a share for each of its CPUs."""
+    """A cluster to join, with a worker for each of its CPUs."""
+    split: Way | None = None
+    """What is divided among workers; None: that which moves fewer bytes."""
+    restart: bool = False
+    """Drop what an unfinished calibration of the same file has left, whatever it was of."""
 
     def __post_init__(self) -> None:
         if self.compute_dtype not in COMPUTE_DTYPES:
             raise InputError(f"compute dtype: wanted one of {', '.join(COMPUTE_DTYPES)}, found {self.compute_dtype!r}")
+        if self.split is not None and self.split not in WAYS:
+            raise InputError(f"split: wanted one of {', '.join(WAYS)}, found {self.split!r}")
         if self.workers < 1:
             raise InputError(f"workers: wanted 1 or more, found {self.workers}")
         if self.context < 2:
@@ -65,15 +64,24 @@ class Calibrated:
     perplexity: float
     """Of the model on the texts, over the second half of each chunk."""
     tokens: int
+    bytes_read: int
+    """Of the checkpoint's tensors, by all workers of this run."""
 
 
 class Watcher(Protocol):
     """Who is told how a calibration goes."""
 
-    def layer_done(self, done: int, layers: int) -> None: ...
+    def planned(self, how: str) -> None:
+        """How the work is divided among workers, and why."""
+
+    def advanced(self, done: int, total: int) -> None:
+        """Of the steps: each is a group of chunks that went through a layer, or through the head."""
+
+    def layer_done(self, done: int, layers: int) -> None:
+        """All chunks went through it."""
 
     def share_done(self, done: int, shares: int) -> None:
-        """Of the chunks, on a cluster."""
+        """Of the chunks, where they are divided."""
 
     def tick(self) -> None:
         """About every second while it waits for a cluster."""
@@ -84,7 +92,9 @@ class Watcher(Protocol):
 def calibrate(spec: CalibrationSpec, watcher: Watcher) -> Calibrated:
     """Write the importance matrix.
 
-    InputError for a source or a text that cannot be used; what the stores and the cluster raise.
+    InputError for a source or a text that cannot be used, and where there is state of another calibration of the same
+    name; IncompleteError when a worker failed for good; what the stores and the cluster raise. What was done by then
+    is found again by the next call.
     """
     checkpoint = open_source(spec.source)
     if not isinstance(checkpoint, Checkpoint):
@@ -97,43 +107,14 @@ def calibrate(spec: CalibrationSpec, watcher: Watcher) -> Calibrated:
         raise InputError(f"{spec.source} is an encoder; only models that predict text are calibrated")
     corpus = read_corpus(spec.texts, tokenizer_of(described.metadata), context=spec.context, limit=spec.chunks)
     # Here and not above: PyTorch and transformers take seconds to import.
-    import torch
-
-    from ggufactory.calibrate import streamed_pass
     from ggufactory.calibrate.entries import entries
-    from ggufactory.calibrate.streamed_model import StreamedModel
+    from ggufactory.calibration_run import CalibrationRun
 
-    model = StreamedModel(checkpoint, getattr(torch, spec.compute_dtype))
-    if spec.workers > 1 or spec.ray_address:
-        collected = _on_cluster(spec, checkpoint, corpus.chunks, model.largest_bytes, watcher)
-    else:
-        collected = streamed_pass.run(
-            model, corpus.chunks, spec.hidden_bytes, lambda layer: watcher.layer_done(layer + 1, model.layer_count)
-        )
+    run = CalibrationRun(spec, checkpoint, corpus.chunks, watcher)
+    collected = run.collect(0, len(corpus.chunks))
     names = tuple(uri.rpartition("/")[2] for uri in corpus.datasets)
-    found = ImatrixFile(names, len(corpus.chunks), spec.context, entries(collected, described.tensors, model.targets))
+    targets = run.model.targets
+    found = ImatrixFile(names, len(corpus.chunks), spec.context, entries(collected, described.tensors, targets))
     write_imatrix(spec.to, found)
-    return Calibrated(found, collected.perplexity, corpus.chunks.size)
-
-
-def _on_cluster(
-    spec: CalibrationSpec, checkpoint: Checkpoint, chunks: Tokens, largest_bytes: int, watcher: Watcher
-) -> Collected:
-    from ggufactory.calibrate.streamed_pass import shares
-    from ggufactory.cluster.calibration import collect
-    from ggufactory.cluster.session import open_session
-
-    with open_session(spec.ray_address, spec.workers, shared_bytes=chunks.nbytes) as session:
-        cpus = int(sum(node.get("CPU", 0) for node in session.nodes()))
-        parts = shares(chunks, cpus if spec.ray_address else spec.workers)
-        memory = _WORKER_BASE_BYTES + _COPIES_OF_A_LAYER * largest_bytes + spec.hidden_bytes
-        return collect(
-            session,
-            checkpoint.store.uri,
-            parts,
-            spec.compute_dtype,
-            spec.hidden_bytes,
-            memory,
-            watcher.share_done,
-            watcher,
-        )
+    run.end()
+    return Calibrated(found, collected.perplexity, corpus.chunks.size, collected.bytes_read)

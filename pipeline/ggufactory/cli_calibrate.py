@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ggufactory.calibrate.distribution import WAYS
 from ggufactory.calibration_job import (
     COMPUTE_DTYPES,
     DEFAULT_CONTEXT,
@@ -32,8 +33,10 @@ def add_calibrate_command(commands: argparse._SubParsersAction[argparse.Argument
     add("--chunks", type=int, metavar="N", help="at most so many chunks (default: all)")
     add("--compute-dtype", choices=COMPUTE_DTYPES, default="float32", help="what to compute in (default: %(default)s)")
     add("--hidden-memory", metavar="SIZE", help="of hidden states; more go to a temporary file (default: 2G)")
-    add("--workers", type=int, metavar="N", default=1, help="take the chunks in N shares at once, on an embedded Ray")
-    add("--ray-address", metavar="ADDR", help="join this Ray cluster, with a share for each CPU")
+    add("--workers", type=int, metavar="N", default=1, help="divide the work among N, on an embedded Ray (default: 1)")
+    add("--ray-address", metavar="ADDR", help="join this Ray cluster, with a worker for each CPU")
+    add("--split", choices=("auto", *WAYS), default="auto", help="what is divided (default: what moves fewer bytes)")
+    add("--restart", action="store_true", help="drop what an unfinished calibration of the same file has left")
     add("--pre", metavar="NAME", dest="pre_tokenizer", help="llama.cpp's name of an unknown pre-tokenizer")
     parser.set_defaults(command=_calibrate)
 
@@ -50,12 +53,14 @@ def _calibrate(options: argparse.Namespace) -> int:
         pre_tokenizer=options.pre_tokenizer,
         workers=options.workers,
         ray_address=options.ray_address,
+        split=None if options.split == "auto" else options.split,
+        restart=options.restart,
     )
     made = calibrate(spec, CalibrationLog())
     unseen = sum(int((entry.counts == 0).sum()) for entry in made.imatrix.entries.values())
     print(
         f"{spec.to}: {len(made.imatrix.entries)} entries from {made.imatrix.chunk_count} chunks of {spec.context} "
-        f"tokens; perplexity {made.perplexity:.4f}"
+        f"tokens; perplexity {made.perplexity:.4f}; {made.bytes_read / 1e9:,.3f} GB of weights read"
     )
     if unseen:
         print(f"{unseen} experts' matrices were reached by no token; `ggufactory imatrix show` lists them")

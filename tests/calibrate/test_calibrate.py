@@ -54,18 +54,18 @@ def test_the_file_is_the_same_whatever_the_workers(tmp_path: Path, tinylm: str, 
 
 def test_one_layer_at_a_time_has_weights(tmp_path: Path, tinylm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
-    original = streamed_pass._run_layer
+    original = streamed_pass.through_layer
 
-    def spy(model: streamed_pass.StreamedModel, layer: int, *rest: object) -> None:
+    def spy(model: streamed_pass.StreamedModel, *rest: object) -> object:
         with_weights = {
             n.split("layers.")[1].split(".")[0] if "layers." in n else n
             for n, p in model._model.named_parameters()
             if not p.is_meta
         }
         held.append(with_weights)
-        original(model, layer, *rest)  # type: ignore[arg-type]
+        return original(model, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(streamed_pass, "_run_layer", spy)
+    monkeypatch.setattr(streamed_pass, "through_layer", spy)
     _made(tinylm, f"{tinylm}/calibration.txt", tmp_path / "a.gguf")
     assert held == [{"0"}, {"1"}, {"2"}, {"3"}]
 

@@ -58,7 +58,7 @@ def test_a_cluster_that_cannot_run_a_span_is_said_so(tmp_path: Path, tinylm: str
         target = str(tmp_path / "out")
         arguments = ["quantize", tinylm, "--to", target, "--ladder", "Q8_0", "--ray-address", made.address]
         run = JobProcess.start(tmp_path / "log", *arguments)
-        assert run.wait_until(lambda: "no node can run a span" in run.text())
+        assert run.wait_until(lambda: "no node can run a task" in run.text())
         assert "the cluster has 0 CPUs and" in run.text()
         run.kill()
     finally:

@@ -112,12 +112,12 @@ def _streamed(family: str) -> Reference:
 
     def logits(tokens: list[int]) -> Logits:
         given = torch.tensor([tokens])
-        with model.outside_layers():
-            hidden, calls = model.embed(given)
-        for layer, call in enumerate(calls):
+        with model.embedding():
+            hidden = model.embed(given)
+        for layer, call in enumerate(model.calls(*given.shape)):
             with model.layer(layer):
                 hidden = model.run_layer(layer, hidden, call)
-        with model.outside_layers():
+        with model.head():
             return model.logits(given, hidden)[0].numpy()
 
     return logits

@@ -8,7 +8,7 @@ import numpy as np
 
 from ggufactory.architectures.model import OutputTensor
 from ggufactory.calibrate.activations import Sums
-from ggufactory.calibrate.streamed_pass import Collected
+from ggufactory.calibrate.collected import Collected
 from ggufactory.calibrate.sums import ActivationSums
 
 PREFIX = "blk."

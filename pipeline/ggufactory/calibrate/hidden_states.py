@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from types import TracebackType
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 
+def as_bytes(states: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """Without copying what is contiguous: [..., width in bytes]."""
+    return states.contiguous().view(torch.uint8).numpy()
+
+
 class HiddenStates:
-    """By the number of the group. Use as a context manager: the file goes with it."""
+    """By the number of the group. Threads may use it together. Use as a context manager: the file goes with it."""
 
     def __init__(self, memory_bytes: int) -> None:
         self._left = memory_bytes
@@ -17,6 +25,7 @@ class HiddenStates:
         self._spilled: dict[int, tuple[int, torch.Tensor]] = {}
         self._file = tempfile.TemporaryFile(prefix="ggufactory-hidden-")  # noqa: SIM115 - closed by __exit__
         self._end = 0
+        self._lock = threading.Lock()
 
     def __enter__(self) -> HiddenStates:
         return self
@@ -28,24 +37,24 @@ class HiddenStates:
 
     def put(self, group: int, states: torch.Tensor) -> None:
         """Replace what is there. The states of a group keep their shape and dtype."""
-        if group in self._held or (group not in self._spilled and states.nbytes <= self._left):
-            if group not in self._held:
-                self._left -= states.nbytes
-            self._held[group] = states
-            return
-        if group not in self._spilled:
-            self._spilled[group] = self._end, torch.empty(0, dtype=states.dtype).expand(0)
-            self._end += states.nbytes
-        offset = self._spilled[group][0]
-        self._spilled[group] = offset, torch.empty_like(states, device="meta")
-        self._file.seek(offset)
-        self._file.write(states.contiguous().view(torch.uint8).numpy().data)
+        with self._lock:
+            if group in self._held or (group not in self._spilled and states.nbytes <= self._left):
+                if group not in self._held:
+                    self._left -= states.nbytes
+                self._held[group] = states
+                return
+            if group not in self._spilled:
+                self._spilled[group] = self._end, torch.empty(states.shape, dtype=states.dtype, device="meta")
+                self._end += states.nbytes
+            self._file.seek(self._spilled[group][0])
+            self._file.write(as_bytes(states).data)
 
     def get(self, group: int) -> torch.Tensor:
-        if group in self._held:
-            return self._held[group]
-        offset, shape = self._spilled[group]
-        states = torch.empty_like(shape, device="cpu")
-        self._file.seek(offset)
-        self._file.readinto(states.view(torch.uint8).numpy().data)
-        return states
+        with self._lock:
+            if group in self._held:
+                return self._held[group]
+            offset, shape = self._spilled[group]
+            states = torch.empty_like(shape, device="cpu")
+            self._file.seek(offset)
+            self._file.readinto(states.view(torch.uint8).numpy().data)
+            return states

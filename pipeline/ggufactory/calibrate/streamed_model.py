@@ -3,7 +3,7 @@
 The model's own code runs, never a checkpoint's. Its layers are replaced by stand-ins: a first pass over a chunk
 records what the model hands to each layer (positions, masks), and each layer is then called by itself with
 what was recorded, so that a layer's weights are read once for all chunks. Weights go through transformers'
-own renaming and conversion of checkpoints.
+own renaming and conversion of checkpoints, a parameter at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import LoadStateDictConfig
 from transformers.utils.logging import disable_progress_bar
 
+from ggufactory.calibrate.heap import release_freed_memory
+from ggufactory.calibrate.outside_layers import OutsideLayers, check_names
+from ggufactory.calibrate.stand_ins import LayerCall, Recorded, StandIns
 from ggufactory.calibrate.unusual import settle, stored_as
 from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.packing import unpacked
@@ -37,18 +39,6 @@ from ggufactory.errors import InputError
 from ggufactory_kernels import TENSOR_TYPES, dequantize
 
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-
-
-@dataclass(frozen=True, slots=True)
-class LayerCall:
-    """What the model hands to one of its layers beside the hidden states."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-
-class _RecordedError(BaseException):
-    """Ends the model's forward once its last layer was reached."""
 
 
 class StreamedModel:
@@ -64,28 +54,52 @@ class StreamedModel:
         raw = checkpoint.read_json("config.json") or {}
         self._weights = unpacked(checkpoint, raw)
         self.config = _configuration(raw)
-        self._dtype = dtype
-        self._in_tuples = False
-        """Whether the model takes what its layers give out of a tuple."""
+        self.dtype = dtype
+        self.bytes_read = 0
+        """Of the checkpoint's tensors, so far."""
+        self._calls: dict[tuple[int, int], list[LayerCall]] = {}
         self._model = _on_meta(self.config, dtype).eval().requires_grad_(False)
         self._materialize_buffers()
         self._layers_name, self._layers = _layers_of(self._model)
+        self._stand_ins = StandIns(self._layers)
         self.targets = self._targets()
         """Of each tensor of the checkpoint: the parameter that it becomes, or becomes part of."""
+        self._outside = OutsideLayers(self._model, self._layers_name, self.targets, self._load)
 
     @property
     def layer_count(self) -> int:
         return len(self._layers)
 
     @property
+    def width(self) -> int:
+        """Columns of hidden states."""
+        found: int = self.config.get_text_config().hidden_size
+        return found
+
+    @property
     def largest_bytes(self) -> int:
-        """Of the weights that are in memory together at most: a layer's, or all that is outside of the layers."""
+        """Of the weights that are in memory together at most: a layer's, or a matrix outside of the layers."""
         of: dict[str, int] = {}
         for name, parameter in self._model.named_parameters():
             rest = name.removeprefix(f"{self._layers_name}.")
-            part = rest.partition(".")[0] if rest != name else ""
+            part = rest.partition(".")[0] if rest != name else name
             of[part] = of.get(part, 0) + parameter.nbytes
         return max(of.values())
+
+    @property
+    def largest_parameter_bytes(self) -> int:
+        """What a parameter may take a second time while transformers converts it."""
+        return max(parameter.nbytes for parameter in self._model.parameters())
+
+    @property
+    def sums_bytes(self) -> int:
+        """Of the sums of all layers at most, in double precision."""
+        return sum(
+            8 * parameter.shape[-1] * (parameter.shape[0] if parameter.dim() == 3 else 1)
+            for layer in self._layers
+            for parameter in layer.parameters()
+            if parameter.dim() > 1
+        )
 
     def parameters(self, layer: int) -> dict[str, nn.Parameter]:
         """A loaded layer's parameters, by their names in the whole model."""
@@ -93,16 +107,25 @@ class StreamedModel:
         return {prefix + name: p for name, p in self._layers[layer].named_parameters()}
 
     @torch.inference_mode()
-    def embed(self, tokens: torch.Tensor) -> tuple[torch.Tensor, list[LayerCall]]:
-        """The first layer's input for `tokens` [chunks, context], and what each layer is called with."""
-        while True:
-            calls: list[LayerCall] = []
-            with self._stand_ins(calls) as given, _ended_by_recording():
-                self._model(input_ids=tokens, use_cache=False)
-            if self._in_tuples or given[-1].shape == given[0].shape:
-                return given[0], calls
-            # Whoever takes the first of a tensor for the first of a tuple gives its next layer less of it.
-            self._in_tuples = True
+    def calls(self, chunks: int, context: int) -> list[LayerCall]:
+        """What each layer is called with beside hidden states [chunks, context, width]: positions and masks, which
+        depend on the shape alone. Nothing is read for it."""
+        if (chunks, context) not in self._calls:
+            with self._outside.filled(lambda: False):
+                recorded = self._forward(torch.zeros(chunks, context, dtype=torch.int64))
+            self._calls[chunks, context] = recorded.calls
+        return self._calls[chunks, context]
+
+    @contextmanager
+    def embedding(self) -> Iterator[None]:
+        """Inside, `embed` has its weights."""
+        with self._outside.filled(lambda: True):
+            yield
+
+    @torch.inference_mode()
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The first layer's input for `tokens` [chunks, context]."""
+        return self._forward(tokens).given[0]
 
     @torch.inference_mode()
     def run_layer(self, layer: int, hidden: torch.Tensor, call: LayerCall) -> torch.Tensor:
@@ -111,45 +134,59 @@ class StreamedModel:
         output: torch.Tensor = found[0] if isinstance(found, tuple) else found
         return output
 
+    @contextmanager
+    def head(self) -> Iterator[None]:
+        """Inside, `logits` has its weights. What the model runs before its layers is not read: its result is not
+        used."""
+        self.calls(1, 2)  # says whether layers give tuples
+        with self._outside.filled(lambda: self._stand_ins.reached), self._stand_ins.giving():
+            yield
+
     @torch.inference_mode()
     def logits(self, tokens: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """[chunks, context, vocabulary] of the last layer's output, by the model's own head."""
-        with self._stand_ins([], output=hidden):
+        """[chunks, context, vocabulary] of the last layer's output, by the model's own head. Threads may call it at
+        the same time."""
+        with self._stand_ins.gives(hidden):
             found: torch.Tensor = self._model(input_ids=tokens, use_cache=False).logits
         return found
+
+    def _forward(self, tokens: torch.Tensor) -> Recorded:
+        """Up to the last layer."""
+        while True:
+            recorded = Recorded()
+            with self._stand_ins.recording(recorded):
+                self._model(input_ids=tokens, use_cache=False)
+            if self._stand_ins.in_tuples or recorded.given[-1].shape == recorded.given[0].shape:
+                return recorded
+            # Whoever takes the first of a tensor for the first of a tuple gives its next layer less of it.
+            self._stand_ins.in_tuples = True
 
     @contextmanager
     def layer(self, number: int) -> Iterator[None]:
         """Inside, the layer has its weights."""
         prefix = f"{self._layers_name}.{number}."
         self._load([name for name, target in self.targets.items() if target.startswith(prefix)])
-        self._check_loaded(self.parameters(number))
+        check_names([name for name, parameter in self.parameters(number).items() if parameter.is_meta])
         try:
             yield
         finally:
             self._layers[number].to("meta")
-
-    @contextmanager
-    def outside_layers(self) -> Iterator[None]:
-        """Inside, everything but the layers has its weights: embeddings, last norm, head."""
-        prefix = f"{self._layers_name}."
-        self._load([name for name, target in self.targets.items() if not target.startswith(prefix)])
-        self._model.tie_weights()
-        self._check_loaded({n: p for n, p in self._model.named_parameters() if not n.startswith(prefix)})
-        held = [(m, n, p) for m in self._model.modules() for n, p in m.named_parameters(recurse=False)]
-        try:
-            yield
-        finally:
-            for module, name, parameter in held:
-                if parameter.device.type != "meta":
-                    setattr(module, name, nn.Parameter(parameter.to("meta"), requires_grad=False))
+            release_freed_memory()
 
     def _load(self, names: Sequence[str]) -> None:
+        """One parameter after the other: what transformers copies to convert it is its size, not the layer's."""
+        by_target: dict[str, list[str]] = {}
+        for name in names:
+            by_target.setdefault(self.targets[name], []).append(name)
+        for parts in by_target.values():
+            self._load_parameter(parts)
+
+    def _load_parameter(self, names: Sequence[str]) -> None:
         state = {}
         for name in names:
             as_name, tensor = stored_as(name, self._read(self._weights[name]))
-            state[as_name] = tensor.to(self._dtype)
-        loading = LoadStateDictConfig(dtype=self._dtype, weight_mapping=self._conversions(), device_map={"": "cpu"})
+            state[as_name] = tensor.to(self.dtype)
+        loading = LoadStateDictConfig(dtype=self.dtype, weight_mapping=self._conversions(), device_map={"": "cpu"})
         info, _ = convert_and_load_state_dict_in_model(self._model, state, loading)
         if info.error_msgs or info.mismatched_keys or info.conversion_errors:
             raise InputError(
@@ -157,29 +194,19 @@ class StreamedModel:
                 f"{sorted(map(str, [*info.mismatched_keys, *info.conversion_errors]))[:3]}"
             )
 
-    def _check_loaded(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        if missing := [name for name, parameter in parameters.items() if parameter.is_meta]:
-            raise InputError(
-                f"transformers' model has {len(missing)} tensors that the checkpoint has not, or not by names that it "
-                f"knows: {', '.join(missing[:5])}",
-                fix="Make the importance matrix with llama-imatrix, and give it with --imatrix",
-            )
-
     def _read(self, weights: WeightTensor) -> torch.Tensor:
         source = weights.source
         if source is None:
             raise InputError(f"tensor {weights.name} is stored as {weights.dtype}, which is no model's type")
         out = np.empty((source.rows, TENSOR_TYPES[source.dtype].row_bytes(source.columns)), np.uint8)
-        files = self._checkpoint.files
-        source.read_rows(
-            0,
-            source.rows,
-            out,
-            lambda file, offset, buffer: self._checkpoint.store.read_into(file, offset, buffer, etag=files[file].etag),
-        )
+        source.read_rows(0, source.rows, out, self._read_range)
         if source.dtype in _DTYPES:
             return torch.from_numpy(out).view(_DTYPES[source.dtype]).reshape(weights.shape)
         return torch.from_numpy(dequantize(out, source.dtype, source.columns)).reshape(weights.shape)
+
+    def _read_range(self, file: str, offset: int, buffer: memoryview) -> None:
+        self._checkpoint.store.read_into(file, offset, buffer, etag=self._checkpoint.files[file].etag)
+        self.bytes_read += buffer.nbytes
 
     def _conversions(self) -> list[Any]:
         found: list[Any] = get_model_conversion_mapping(self._model)
@@ -208,45 +235,6 @@ class StreamedModel:
             for key, buffer in module.named_buffers(recurse=False):
                 setattr(module, key, torch.empty_like(buffer, device="cpu"))
             self._model._init_weights(module)
-
-    @contextmanager
-    def _stand_ins(self, calls: list[LayerCall], output: torch.Tensor | None = None) -> Iterator[list[torch.Tensor]]:
-        """The model with layers that record how they are called; the first with `output` gives that."""
-        layers, given, in_tuples = list(self._layers), [], self._in_tuples
-
-        def stand_in(number: int) -> nn.Module:
-            original = layers[number]
-
-            class StandIn(nn.Module):
-                def __getattr__(self, name: str) -> Any:
-                    return getattr(original, name)
-
-                def forward(self, hidden: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-                    if output is None:
-                        given.append(hidden)
-                        calls.append(LayerCall(args, kwargs))
-                        if number == len(layers) - 1:
-                            raise _RecordedError
-                    result = hidden if output is None else output
-                    return (result,) if in_tuples else result
-
-            return StandIn()
-
-        for number in range(len(layers)):
-            self._layers[number] = stand_in(number)
-        try:
-            yield given
-        finally:
-            for number, original in enumerate(layers):
-                self._layers[number] = original
-
-
-@contextmanager
-def _ended_by_recording() -> Iterator[None]:
-    try:
-        yield
-    except _RecordedError:
-        return
 
 
 def _configuration(raw: dict[str, Any]) -> Any:

@@ -1,142 +1,112 @@
-"""One pass over all chunks, a layer at a time: statistics of every layer's inputs, and perplexity."""
+"""One pass over chunks, a layer at a time: statistics of every layer's inputs, and perplexity."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ggufactory.calibrate.activations import ActivationWatch, Sums
+from ggufactory.calibrate.collected import Collected
+from ggufactory.calibrate.distribution import ranges
+from ggufactory.calibrate.group_pass import through_head, through_layer
+from ggufactory.calibrate.group_threads import GroupThreads
 from ggufactory.calibrate.hidden_states import HiddenStates
-from ggufactory.calibrate.latent_attention import LatentAttention
-from ggufactory.calibrate.streamed_model import LayerCall, StreamedModel
-from ggufactory.errors import InputError
+from ggufactory.calibrate.share_state import ShareState
+from ggufactory.calibrate.streamed_model import StreamedModel
 
 Tokens = npt.NDArray[np.int32]
 GROUP_TOKENS = 2048
 """Tokens that go through a layer at once. It decides what is summed with what, and so the last bits of the result."""
 
 
-@dataclass(slots=True)
-class Collected:
-    """`parameters`: by name in the model; `latent`: by layer, of `attn_k_b` and `attn_v_b`."""
-
-    parameters: dict[str, Sums] = field(default_factory=dict)
-    latent: dict[int, tuple[Sums, Sums]] = field(default_factory=dict)
-    negative_log_likelihood: float = 0.0
-    predicted: int = 0
-
-    def add(self, other: Collected) -> None:
-        """What was collected of other chunks."""
-        for name, sums in other.parameters.items():
-            add_to(self.parameters, name, sums)
-        for layer, taken in other.latent.items():
-            _add_latent(self, layer, taken)
-        self.negative_log_likelihood += other.negative_log_likelihood
-        self.predicted += other.predicted
-
-    @property
-    def perplexity(self) -> float:
-        return math.exp(self.negative_log_likelihood / self.predicted)
-
-
-def shares(chunks: Tokens, workers: int) -> list[Tokens]:
-    """`chunks` in up to `workers` runs of whole groups: what goes through a layer together stays together."""
-    size = group_size(chunks)
-    groups = -(-len(chunks) // size)
-    borders = [groups * worker // workers * size for worker in range(workers + 1)]
-    return [chunks[a:b] for a, b in pairwise(borders) if a < b]
-
-
-def group_size(chunks: Tokens) -> int:
-    context: int = chunks.shape[1]
+def group_size(context: int) -> int:
+    """Chunks of a group."""
     return max(GROUP_TOKENS // context, 1)
+
+
+def groups_of(chunks: Tokens) -> list[torch.Tensor]:
+    """`chunks` [chunks, context] in the order in which they are taken through the model, as int64."""
+    size = group_size(chunks.shape[1])
+    return [
+        torch.from_numpy(chunks[first:end].astype(np.int64)) for first, end in ranges(len(chunks), size, len(chunks))
+    ]
 
 
 def run(
     model: StreamedModel,
     chunks: Tokens,
+    *,
     hidden_bytes: int,
-    on_layer: Callable[[int], None] = lambda layer: None,
+    state: ShareState,
+    threads: int = 1,
+    first_chunk: int = 0,
+    on_step: Callable[[int], None] = lambda done: None,
+    on_layer: Callable[[int], None] = lambda done: None,
 ) -> Collected:
-    """`chunks`: token ids [chunks, context]; `hidden_bytes`: hidden states kept in memory, the rest go to a
-    temporary file. InputError where activations are not finite, naming the layer and the chunk."""
-    size = group_size(chunks)
-    groups = [torch.from_numpy(chunks[at : at + size].astype(np.int64)) for at in range(0, len(chunks), size)]
-    collected = Collected()
-    with HiddenStates(hidden_bytes) as hidden:
-        calls: list[list[LayerCall]] = []
-        with model.outside_layers():
-            for number, tokens in enumerate(groups):
-                first, called = model.embed(tokens)
-                hidden.put(number, first)
-                # Positions and masks depend on the shape alone: all groups but the last share the first's.
-                calls.append(called if tokens.shape != groups[0].shape or not calls else calls[0])
-        for layer in range(model.layer_count):
+    """`chunks`: token ids [chunks, context], of which the first is number `first_chunk` of the text; `hidden_bytes`:
+    hidden states kept in memory, the rest go to a temporary file; `on_step`: told how many steps are done, each a group
+    through a layer or the head; `on_layer`: how many layers.
+
+    Goes on from what `state` has. InputError where activations are not finite, naming the layer and the chunk.
+    """
+    groups = groups_of(chunks)
+    size = group_size(chunks.shape[1])
+    layers = model.layer_count
+    finished = state.finished(layers, len(groups))
+    collected = state.collected(finished)
+    if finished > layers:
+        return collected
+    steps = finished * len(groups)
+    before = model.bytes_read
+
+    def done(found: Collected, of: Collected) -> None:
+        nonlocal steps
+        of.add(found)
+        steps += 1
+        on_step(steps)
+
+    with HiddenStates(hidden_bytes) as hidden, GroupThreads(min(threads, len(groups))) as each:
+        _fill(model, groups, hidden, state, finished)
+        on_step(steps)
+        for layer in range(finished, layers):
+
+            def take(group: int, layer: int = layer) -> Collected:
+                output, found = through_layer(model, layer, hidden.get(group), first_chunk + group * size)
+                hidden.put(group, output)
+                state.keep(layer + 1, group, output)
+                return found
+
+            sums = Collected()
             with model.layer(layer):
-                _run_layer(model, layer, hidden, [called[layer] for called in calls], collected, size)
-            on_layer(layer)
-        with model.outside_layers():
-            for number, tokens in enumerate(groups):
-                _score(model, tokens, hidden.get(number), collected)
+                each.each(len(groups), take, lambda found, sums=sums: done(found, sums))  # type: ignore[misc]
+            state.finish(layer + 1, len(groups), sums)
+            collected.add(sums)
+            on_layer(layer + 1)
+        scores = Collected()
+        with model.head():
+            each.each(
+                len(groups),
+                lambda group: through_head(model, groups[group], hidden.get(group)),
+                lambda found: done(found, scores),
+            )
+        state.finish(layers + 1, len(groups), scores)
+        collected.add(scores)
+    collected.bytes_read = model.bytes_read - before
     return collected
 
 
-def _run_layer(
-    model: StreamedModel,
-    layer: int,
-    hidden: HiddenStates,
-    calls: Sequence[LayerCall],
-    collected: Collected,
-    size: int,
+def _fill(
+    model: StreamedModel, groups: list[torch.Tensor], hidden: HiddenStates, state: ShareState, finished: int
 ) -> None:
-    latent = LatentAttention(model.config) if getattr(model.config, "kv_lora_rank", None) else None
-    watch = ActivationWatch(
-        model.parameters(layer),
-        also=latent.after_product if latent else None,
-        other_products=latent.other_product if latent else None,
-    )
-    for number, call in enumerate(calls):
-        with watch:
-            output = model.run_layer(layer, hidden.get(number), call)
-        if not torch.isfinite(output).all():
-            bad = int((~torch.isfinite(output)).flatten(1).any(dim=1).nonzero()[0])
-            raise InputError(
-                f"layer {layer}: the output of chunk {number * size + bad} is not finite",
-                fix="Calibrate in float32 (--compute-dtype float32), or with other text",
-            )
-        hidden.put(number, output)
-        for name, sums in watch.taken().items():
-            add_to(collected.parameters, name, sums.rounded())
-        if latent:
-            keys, values = latent.taken()
-            _add_latent(collected, layer, (keys.rounded(), values.rounded()))
-
-
-def add_to(sums: dict[str, Sums], name: str, more: Sums) -> None:
-    if name in sums:
-        sums[name].add(more)
-    else:
-        sums[name] = more
-
-
-def _add_latent(collected: Collected, layer: int, taken: tuple[Sums, Sums]) -> None:
-    if layer not in collected.latent:
-        collected.latent[layer] = taken
+    """With the first layer's input, or with what the last finished layer gave."""
+    for shape in {(tokens.shape[0], tokens.shape[1]) for tokens in groups}:
+        model.calls(*shape)
+    if finished:
+        for number, tokens in enumerate(groups):
+            hidden.put(number, state.states(finished, number, (*tokens.shape, model.width), model.dtype))
         return
-    for held, new in zip(collected.latent[layer], taken, strict=True):
-        held.add(new)
-
-
-def _score(model: StreamedModel, tokens: torch.Tensor, hidden: torch.Tensor, collected: Collected) -> None:
-    """Over the second half of each chunk's positions, as llama-imatrix does."""
-    half = tokens.shape[1] // 2
-    logits = model.logits(tokens, hidden)[:, half:-1].double()
-    likelihood = torch.log_softmax(logits, dim=-1).gather(-1, tokens[:, half + 1 :, None])
-    collected.negative_log_likelihood -= float(likelihood.sum())
-    collected.predicted += likelihood.numel()
+    with model.embedding():
+        for number, tokens in enumerate(groups):
+            hidden.put(number, model.embed(tokens))

@@ -1,68 +1,142 @@
-"""Calibration as Ray tasks: each worker takes a share of the chunks through all layers, and the sums are added."""
+"""Calibration as Ray tasks, the chunks divided: each task takes a share of them through all layers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import ray
+from ray.exceptions import RayError
 
+from ggufactory.calibrate.collected import Collected
+from ggufactory.calibrate.share_state import ShareState
 from ggufactory.cluster.session import Session
-from ggufactory.cluster.submit import Call, Waiter, options, run_all
+from ggufactory.cluster.submit import Call, options, run_all
 from ggufactory.errors import GgufactoryError, IncompleteError
 
-if TYPE_CHECKING:
-    from ggufactory.calibrate.streamed_pass import Collected, Tokens
+FIX_MEMORY = "Keep fewer hidden states in memory (--hidden-memory), or compute in bfloat16 (--compute-dtype)"
+_PROGRESS_SECONDS = 1.0
 
 
-def collect(
-    session: Session,
-    source: str,
-    shares: list[Tokens],
-    compute_dtype: str,
-    hidden_bytes: int,
-    memory: int,
-    on_share: Callable[[int, int], None],
-    waiter: Waiter,
-) -> Collected:
-    """What `streamed_pass.run` collects of all `shares` of chunks, whoever took which. `memory`: bytes of a worker;
-    `on_share`: told how many are done, and of how many.
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A run of chunks to be taken through a model. `source`: the checkpoint; `first_chunk`: the number of the first of
+    `chunks` [chunks, context] in the text; `memory`: bytes of a worker."""
+
+    source: str
+    compute_dtype: str
+    chunks: npt.NDArray[np.int32]
+    first_chunk: int
+    state: ShareState
+    layers: int
+    memory: int
+
+
+class Watcher(Protocol):
+    """Who is told how it goes."""
+
+    def advanced(self, done: int, total: int) -> None: ...
+
+    def layer_done(self, done: int, layers: int) -> None: ...
+
+    def share_done(self, done: int, shares: int) -> None: ...
+
+    def tick(self) -> None: ...
+
+    def warn(self, message: str) -> None: ...
+
+
+def collect_shares(session: Session, works: Sequence[Work], hidden_bytes: int, watcher: Watcher) -> Collected:
+    """What is collected of all shares, whoever took which. A share whose worker dies goes on, on any other, after the
+    last layer that it had finished.
 
     IncompleteError when a share failed for good; what `run_all` raises.
     """
+    memory = max(work.memory for work in works)
     task = ray.remote(_collect_share).options(**options("calibrate", memory=memory))
+    steps = ray.remote(_Steps).options(num_cpus=0).remote(len(works))
     done: dict[int, Collected] = {}
 
     def calls() -> Iterator[tuple[str, Call]]:
-        for number, chunks in enumerate(shares):
-            yield f"share {number}", _bind(task, number, source, chunks, compute_dtype, hidden_bytes)
+        for number, work in enumerate(works):
+            yield f"share {number}", _bind(task, number, work, hidden_bytes, steps)
 
     def on_result(result: tuple[int, Collected]) -> None:
         done[result[0]] = result[1]
-        on_share(len(done), len(shares))
+        watcher.share_done(len(done), len(works))
 
-    failed: dict[str, GgufactoryError] = run_all(session, calls(), memory, on_result, waiter)
+    failed: dict[str, GgufactoryError] = run_all(
+        session, calls(), memory, on_result, _Progress(watcher, steps), fix=FIX_MEMORY
+    )
     if failed:
         name, error = next(iter(failed.items()))
-        raise IncompleteError(f"{len(failed)} of {len(shares)} shares of the text failed; {name}: {error}")
-    first, *others = (done[number] for number in range(len(shares)))
-    for other in others:
-        first.add(other)
-    return first
+        raise IncompleteError(
+            f"{len(failed)} of {len(works)} shares of the text failed; {name}: {error}",
+            fix="The same command resumes after the last finished layers",
+        )
+    collected = Collected()
+    for share in done.values():
+        collected.add(share)
+    return collected
 
 
-def _collect_share(
-    number: int, source: str, chunks: Tokens, compute_dtype: str, hidden_bytes: int
-) -> tuple[int, Collected]:
+class _Steps:
+    """An actor that counts what the shares have done."""
+
+    def __init__(self, shares: int) -> None:
+        self._done = [0] * shares
+        self._total = [0] * shares
+
+    def note(self, share: int, done: int, total: int) -> None:
+        self._done[share], self._total[share] = done, total
+
+    def all(self) -> tuple[int, int]:
+        """Steps done, and in all once every share has begun (0 before)."""
+        return sum(self._done), sum(self._total) if all(self._total) else 0
+
+
+class _Progress:
+    """Asks the actor whenever the driver waits."""
+
+    def __init__(self, watcher: Watcher, steps: Any) -> None:
+        self._watcher = watcher
+        self._steps = steps
+
+    def tick(self) -> None:
+        self._watcher.tick()
+        try:
+            done, total = ray.get(self._steps.all.remote(), timeout=_PROGRESS_SECONDS)
+        except RayError:
+            return  # it is slow or gone; the work is not
+        if total:
+            self._watcher.advanced(done, total)
+
+    def warn(self, message: str) -> None:
+        self._watcher.warn(message)
+
+
+def _collect_share(number: int, work: Work, hidden_bytes: int, steps: Any) -> tuple[int, Collected]:
     import torch
 
     from ggufactory.calibrate.streamed_model import StreamedModel
-    from ggufactory.calibrate.streamed_pass import run
+    from ggufactory.calibrate.streamed_pass import groups_of, run
     from ggufactory.checkpoint import open_checkpoint
 
     torch.set_num_threads(1)
-    model = StreamedModel(open_checkpoint(source), getattr(torch, compute_dtype))
-    return number, run(model, chunks, hidden_bytes)
+    model = StreamedModel(open_checkpoint(work.source), getattr(torch, work.compute_dtype))
+    total = (model.layer_count + 1) * len(groups_of(work.chunks))
+    found = run(
+        model,
+        work.chunks,
+        hidden_bytes=hidden_bytes,
+        state=work.state,
+        first_chunk=work.first_chunk,
+        on_step=lambda done: steps.note.remote(number, done, total),
+    )
+    return number, found
 
 
 def _bind(task: Any, *arguments: object) -> Call:

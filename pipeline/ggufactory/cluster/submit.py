@@ -27,6 +27,8 @@ _RETRIES = 4
 _LOST_IN_A_ROW = 3
 """So many tasks in a row lost to the store, none in between done: the store is down."""
 
+FIX_MEMORY = "Ask for smaller spans (--span-size)"
+
 _POLL_SECONDS = 1.0
 _WATCHDOG_SECONDS = 30.0
 _SCHEDULING_PATIENCE_SECONDS = 900.0
@@ -61,6 +63,7 @@ def run_all(
     memory: int,
     on_result: Callable[[Any], None],
     waiter: Waiter,
+    fix: str = FIX_MEMORY,
 ) -> dict[str, GgufactoryError]:
     """Submit every named call, hand each result to `on_result` as it comes, return the failed ones.
 
@@ -68,14 +71,13 @@ def run_all(
     run at once: no other task can help. UnavailableError when the store is down, or when no node can
     ever take a task of `memory` bytes; StoppedError within a second of a signal. What was still running
     then ends with the session: cancelling tasks one by one can crash Ray's driver when one completes at
-    the same moment (seen with 2.60).
+    the same moment (seen with 2.60). `fix`: what the user can do about tasks that are too large.
     """
-    if session.embedded and not session.fits(1, memory):
-        raise UnavailableError(_too_small(session, memory), fix="Ask for smaller spans (--span-size)")
+    check_fits(session, memory, fix)
     pending: dict[ray.ObjectRef[Any], str] = {}
     source = iter(calls)
     failed: dict[str, GgufactoryError] = {}
-    watchdog = _Watchdog(session, memory, waiter)
+    watchdog = Watchdog(session, memory, waiter, fix)
     lost_in_a_row = 0
     while True:
         interrupts.check()
@@ -91,7 +93,7 @@ def run_all(
             try:
                 result = ray.get(ref)
             except RayError as error:
-                failed[name] = failure = _cause(error)
+                failed[name] = failure = as_ours(error)
                 lost_in_a_row += isinstance(failure, TransientStoreError)
                 if isinstance(failure, InputError | UploadGoneError):
                     raise failure from error
@@ -108,11 +110,18 @@ def put_all(values: Mapping[str, object]) -> dict[str, ray.ObjectRef[Any]]:
     return {name: ray.put(value) for name, value in values.items()}
 
 
-class _Watchdog:
+def check_fits(session: Session, memory: int, fix: str) -> None:
+    """UnavailableError where this machine is all there is, and too small for a task."""
+    if session.embedded and not session.fits(1, memory):
+        raise UnavailableError(_too_small(session, memory), fix=fix)
+
+
+class Watchdog:
     """Says so when nothing can be scheduled: Ray itself would wait forever, in silence."""
 
-    def __init__(self, session: Session, memory: int, waiter: Waiter) -> None:
+    def __init__(self, session: Session, memory: int, waiter: Waiter, fix: str) -> None:
         self._session = session
+        self._fix = fix
         self._memory = memory
         self._waiter = waiter
         self._last_progress = self._last_warning = time.monotonic()
@@ -129,16 +138,16 @@ class _Watchdog:
             return
         message = _too_small(self._session, self._memory)
         if stuck > _SCHEDULING_PATIENCE_SECONDS:
-            raise UnavailableError(message, fix="Add such nodes, or ask for smaller spans (--span-size)")
+            raise UnavailableError(f"{message}. Add such nodes", fix=self._fix)
         self._waiter.warn(f"{message}; waiting for the cluster to grow")
 
 
 def _too_small(session: Session, memory: int) -> str:
     wanted = f"1 CPU and {memory / 1e9:.1f} GB"
-    return f"no node can run a span: one wants {wanted}, the cluster has {session.describe_nodes()}"
+    return f"no node can run a task: one wants {wanted}, the cluster has {session.describe_nodes()}"
 
 
-def _cause(error: RayError) -> GgufactoryError:
+def as_ours(error: RayError) -> GgufactoryError:
     """The error as the user should read it: ours as it was raised, Ray's own in one line."""
     if isinstance(error, RayTaskError):
         if isinstance(error.cause, GgufactoryError):
