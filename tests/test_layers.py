@@ -17,8 +17,18 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli_job", "cli_imatrix", "cli_calibrate", "cli_evaluate"}),
     frozenset({"job_file"}),
     frozenset({"observe", "cli_help"}),
-    frozenset({"job", "inspection", "calibration_job", "calibration_run", "evaluation_job", "evaluation_rungs"}),
-    frozenset({"cluster", "assemble", "publish", "spec"}),
+    frozenset(
+        {
+            "job",
+            "inspection",
+            "calibration_job",
+            "calibration_run",
+            "evaluation_job",
+            "evaluation_run",
+            "evaluation_rungs",
+        }
+    ),
+    frozenset({"cluster", "assemble", "publish", "spec", "evaluation_spec"}),
     frozenset({"plan"}),
     frozenset({"evaluate"}),
     frozenset({"calibrate"}),

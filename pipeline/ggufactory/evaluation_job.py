@@ -4,52 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ggufactory.architectures import ConversionOptions, describe
 from ggufactory.architectures.model import Model
-from ggufactory.architectures.origins import origins
 from ggufactory.calibrate.text.corpus import read_corpus
 from ggufactory.calibrate.text.tokenizer import tokenizer_of
 from ggufactory.checkpoint import Checkpoint, open_source
 from ggufactory.checkpoint.whole_rows import read_whole
 from ggufactory.errors import InputError
 from ggufactory.evaluate.rung_file import RungFile
-from ggufactory.evaluate.rungs import open_rungs
+from ggufactory.evaluation_rungs import open_rungs
+from ggufactory.evaluation_spec import EvaluationSpec, Watcher
 from ggufactory_kernels import dequantize
 
 if TYPE_CHECKING:
     from ggufactory.evaluate.divergence import Quality
-
-DEFAULT_CONTEXT = 512
-"""Tokens of a chunk; llama-perplexity's own."""
-DEFAULT_HIDDEN_BYTES = 2 << 30
-COMPUTE_DTYPES = ("float32", "bfloat16")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationSpec:
-    """InputError on construction for values that cannot be meant."""
-
-    places: tuple[str, ...]
-    """Targets and GGUF files."""
-    source: str
-    texts: tuple[str, ...]
-    ladder: tuple[str, ...] = ()
-    """Of targets, these rungs alone."""
-    context: int = DEFAULT_CONTEXT
-    chunks: int | None = None
-    """At most so many; None: as many as the texts have."""
-    compute_dtype: str = "float32"
-    hidden_bytes: int = DEFAULT_HIDDEN_BYTES
-    """Hidden states kept in memory, of all models together; more are kept in temporary files."""
-    pre_tokenizer: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.compute_dtype not in COMPUTE_DTYPES:
-            raise InputError(f"compute dtype: wanted one of {', '.join(COMPUTE_DTYPES)}, found {self.compute_dtype!r}")
-        if self.context < 4:
-            raise InputError(f"context: wanted 4 tokens or more, found {self.context}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +33,12 @@ class Evaluated:
     chunks: int
 
 
-class Watcher(Protocol):
-    """Who is told how an evaluation goes."""
-
-    def layer_done(self, done: int, layers: int) -> None: ...
-
-
 def evaluate(spec: EvaluationSpec, watcher: Watcher) -> Evaluated:
     """Compare every rung with the source.
 
-    InputError for a rung that is missing or of another model, and for a source or a text that cannot be used; what
-    the stores raise.
+    InputError for a rung that is missing or of another model, for a source or a text that cannot be used, and where
+    there is state of another evaluation; IncompleteError when a worker failed for good; what the stores and the cluster
+    raise. What was done by then is found again by the next call.
     """
     checkpoint = open_source(spec.source)
     if not isinstance(checkpoint, Checkpoint):
@@ -88,24 +53,12 @@ def evaluate(spec: EvaluationSpec, watcher: Watcher) -> Evaluated:
         _check_numbers(file, checkpoint, described)
     corpus = read_corpus(spec.texts, tokenizer_of(described.metadata), context=spec.context, limit=spec.chunks)
     # Here and not above: PyTorch and transformers take seconds to import.
-    import torch
-
-    from ggufactory.evaluate import evaluation_pass
     from ggufactory.evaluate.divergence import quality
-    from ggufactory.evaluate.rung_model import Kept, RungModel, SourceModel
+    from ggufactory.evaluation_run import EvaluationRun
 
-    dtype, places = getattr(torch, spec.compute_dtype), origins(checkpoint)
-    kept: Kept = {}
-    source = SourceModel(checkpoint, dtype, places, kept)
-    rungs = [RungModel(checkpoint, dtype, places, kept, file) for file in files]
-    found = evaluation_pass.run(
-        source,
-        rungs,
-        kept,
-        corpus.chunks,
-        spec.hidden_bytes,
-        lambda layer: watcher.layer_done(layer + 1, source.layer_count),
-    )
+    run = EvaluationRun(spec, checkpoint, files, corpus.chunks, watcher)
+    found = run.compare()
+    run.end()
     return Evaluated(
         {file.name: quality(positions) for file, positions in zip(files, found, strict=True)},
         {file.name: file.size for file in files},

@@ -17,7 +17,7 @@ def test_of_two_tokens() -> None:
     np.testing.assert_allclose(found.negative_log_likelihood, [np.log(4), np.log(2)], rtol=1e-6)
     np.testing.assert_allclose(found.reference_likelihood, [np.log(4 / 3), np.log(2)], rtol=1e-6)
     np.testing.assert_allclose(found.probability_change, [-0.5, 0], atol=1e-7)
-    assert found.same_top.tolist() == [False, True]
+    assert found.same_top.tolist() == [0, 1]
 
 
 def test_many_positions_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +34,9 @@ def test_many_positions_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_told_of_positions() -> None:
     likelihood = np.linspace(1, 3, 21)
     divergence = np.arange(21) / 10
-    found = quality(Positions(likelihood, likelihood / 2, divergence, np.full(21, -0.5), np.arange(21) < 7))
+    found = quality(
+        Positions(likelihood, likelihood / 2, divergence, np.full(21, -0.5), (np.arange(21) < 7).astype(float))
+    )
     assert found.perplexity == pytest.approx(np.exp(2))
     assert found.perplexity_error == pytest.approx(np.exp(2) * likelihood.std() / np.sqrt(20))
     assert found.reference_perplexity == pytest.approx(np.e)

@@ -8,8 +8,8 @@ not, and all is in double precision.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -34,18 +34,21 @@ class Positions:
     """Kullback-Leibler, of the model from the reference, in nats."""
     probability_change: Values
     """Of the token that came: the model's probability less the reference's."""
-    same_top: npt.NDArray[np.bool_]
-    """Whether both find the same token the most likely one."""
+    same_top: Values
+    """1 where both find the same token the most likely one, else 0."""
 
     @staticmethod
     def joined(parts: Sequence[Positions]) -> Positions:
-        return Positions(
-            np.concatenate([part.negative_log_likelihood for part in parts]),
-            np.concatenate([part.reference_likelihood for part in parts]),
-            np.concatenate([part.divergence for part in parts]),
-            np.concatenate([part.probability_change for part in parts]),
-            np.concatenate([part.same_top for part in parts]),
-        )
+        held = [part.arrays() for part in parts]
+        return Positions(**{name: np.concatenate([arrays[name] for arrays in held]) for name in held[0]})
+
+    def arrays(self) -> dict[str, Values]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @staticmethod
+    def of_arrays(arrays: Mapping[str, Values]) -> Positions:
+        """What `arrays` gave."""
+        return Positions(**arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def _compare(reference: torch.Tensor, logits: torch.Tensor, came: torch.Tensor) 
         (-likelihood_wanted).numpy(),
         divergence.numpy(),
         (likelihood.exp() - likelihood_wanted.exp()).numpy(),
-        (reference.argmax(dim=-1) == logits.argmax(dim=-1)).numpy(),
+        (reference.argmax(dim=-1) == logits.argmax(dim=-1)).double().numpy(),
     )
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
+from ggufactory.errors import InputError
 from ggufactory.evaluate.divergence import Quality
+from ggufactory.storage import open_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,6 +44,19 @@ def points_of(rungs: Mapping[str, Quality], sizes: Mapping[str, int]) -> list[Po
     return sorted(found, key=lambda point: (-point.bytes, point.name))
 
 
+def check_plot(uri: str) -> None:
+    """InputError unless the suffix of `uri` names a format of pictures."""
+    if not uri.endswith(PLOT_SUFFIXES):
+        raise InputError(f"{uri}: a plot is an {' or a '.join(PLOT_SUFFIXES)} file")
+
+
+def write_plot(uri: str, points: Sequence[Point], title: str) -> None:
+    """Draw into the file `uri`, local or on S3, in the format of its suffix; an existing file is replaced."""
+    check_plot(uri)
+    store, name = open_file(uri)
+    store.put(name, draw_quality(points, title, next(suffix for suffix in PLOT_SUFFIXES if uri.endswith(suffix))))
+
+
 def draw_quality(points: Sequence[Point], title: str, suffix: str) -> bytes:
     """The picture in the format of `suffix`; the same bytes for the same figures."""
     # Here and not above: matplotlib takes a second to import, and only this needs it.
@@ -73,8 +88,8 @@ def draw_quality(points: Sequence[Point], title: str, suffix: str) -> bytes:
             color=_POINT,
             markersize=5,
         )
-        canvas.draw()
-        _label(axes, points, canvas.get_renderer())
+        canvas.draw()  # type: ignore[no-untyped-call]
+        _label(axes, points, canvas.get_renderer())  # type: ignore[no-untyped-call]
         out = io.BytesIO()
         stamp = {"Date": None} if suffix == ".svg" else {"Software": None}
         figure.savefig(out, format=suffix[1:], dpi=_DOTS_PER_INCH, metadata=stamp)
@@ -146,4 +161,4 @@ def _shared(a: Bbox, b: Bbox) -> float:
     """Area of what both cover, in pixels."""
     width = min(a.x1, b.x1) - max(a.x0, b.x0)
     height = min(a.y1, b.y1) - max(a.y0, b.y0)
-    return max(width, 0.0) * max(height, 0.0)
+    return float(max(width, 0.0) * max(height, 0.0))

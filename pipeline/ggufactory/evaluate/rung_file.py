@@ -34,6 +34,11 @@ class RungFile:
         """Bytes of all its files."""
         return sum(info.size for info in self._gguf.files.values())
 
+    @property
+    def identity(self) -> str:
+        """Changes with any of its files."""
+        return repr([(info.name, info.size, info.etag) for info in self._gguf.files.values()])
+
     def check_model(self, outputs: Sequence[OutputTensor]) -> None:
         """InputError unless the file holds these tensors, by name and shape."""
         wanted = {output.name: tuple(reversed(output.shape)) for output in outputs}

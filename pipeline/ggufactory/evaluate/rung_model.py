@@ -54,7 +54,9 @@ class RungModel(StreamedModel):
     def _read(self, weights: WeightTensor) -> torch.Tensor:
         origins = self._origins.get(weights.name)
         if origins is None:
-            return self._kept[weights.name]
+            # A run that is resumed may begin between two models: then it is read once more.
+            held = self._kept.get(weights.name)
+            return super()._read(weights) if held is None else held
         flat = np.empty(int(np.prod(weights.shape)), np.float32)
         if sum(origin.rows * origin.columns for origin in origins) < flat.size:
             # What the conversion leaves out is the source's, and no rung's.
