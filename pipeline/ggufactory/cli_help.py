@@ -183,6 +183,17 @@ states of their plans. Only what is ours is listed, and with --delete removed, u
   ggufactory gc s3://gguf/llama --older-than 30d --delete
 """
 
+EVALUATE = """\
+Compare the files of a ladder with the checkpoint that they were made from: run the source's model and every rung's
+side by side over a text, a layer at a time, and compare what they predict. Figures are llama-perplexity's: perplexity,
+Kullback-Leibler divergence from the source, how often both find the same token the most likely one. No logits are kept,
+and the memory is that of one layer, whatever the models' sizes. Activations are not rounded to eight bits, as
+llama.cpp does on a CPU, so divergences below 0.001 come out lower.
+
+  ggufactory evaluate ./out --source ./model --text evaluation.txt
+  ggufactory evaluate a-Q4_K_M.gguf b-IQ3_XXS.gguf --source ./model --text evaluation.txt --json
+"""
+
 EXIT_CODES = """\
 exit codes:
   0  done, or nothing to do           4  the store or the cluster cannot be reached, or is full

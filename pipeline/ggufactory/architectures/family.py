@@ -27,6 +27,7 @@ from ggufactory.architectures.transforms import Sizes
 from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.checkpoint.packing import unpacked
+from ggufactory.checkpoint.weight_tensor import WeightTensor
 from ggufactory.errors import PlanError
 
 QUANTIZATION_VERSION = 2
@@ -120,15 +121,23 @@ class Family:
 
     def _tensors(self, checkpoint: Checkpoint, config: Config, options: ConversionOptions) -> tuple[OutputTensor, ...]:
         weights, scales = without_scales(unpacked(checkpoint, config))
-        rules = self.adjust(self.tensors, config)
-        tensors = output_tensors(
+        tensors = self._placed(weights, config, exact=options.exact_source)
+        return (*tensors, *scale_tensors(checkpoint, tensors, scales))
+
+    def tensors_of(
+        self, checkpoint: Checkpoint, raw: Config, weights: Mapping[str, WeightTensor]
+    ) -> tuple[OutputTensor, ...]:
+        """What becomes of `weights`, which stand for the checkpoint's. PlanError as `describe`."""
+        return self._placed(weights, self.from_files(self.settle(resolve_config(raw)), checkpoint), exact=False)
+
+    def _placed(self, weights: Mapping[str, WeightTensor], config: Config, *, exact: bool) -> tuple[OutputTensor, ...]:
+        return output_tensors(
             renamed(weights, self.rename, config),
-            rules,
+            self.adjust(self.tensors, config),
             self.sizes(config),
             self.layers(config),
-            exact=options.exact_source,
+            exact=exact,
         )
-        return (*tensors, *scale_tensors(checkpoint, tensors, scales))
 
 
 @dataclass(frozen=True, slots=True)

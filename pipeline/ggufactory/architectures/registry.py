@@ -93,6 +93,12 @@ def describe(checkpoint: Checkpoint, options: ConversionOptions = USUAL) -> Mode
 
     InputError for an unknown architecture; PlanError that lists every other fault together.
     """
+    family, config = family_of(checkpoint)
+    return family.describe(checkpoint, config, options)
+
+
+def family_of(checkpoint: Checkpoint) -> tuple[Family, Config]:
+    """By what config.json, which is returned too, says. InputError where that is unknown or missing."""
     config = checkpoint.read_json("config.json")
     if config is None:
         fix = ""
@@ -107,7 +113,7 @@ def describe(checkpoint: Checkpoint, options: ConversionOptions = USUAL) -> Mode
             f"{', '.join(sorted(FAMILY_BY_CLASS))}",
             fix=fix,
         )
-    return FAMILY_BY_CLASS[name].describe(checkpoint, config, options)
+    return FAMILY_BY_CLASS[name], config
 
 
 def _class_of(config: Config) -> str:

@@ -72,6 +72,18 @@ class ShareState:
         for group in range(groups if layer > 1 else 0):
             self._store.delete(f"{self.folder}/{_hidden(layer - 1, group)}")
 
+    def result(self, name: str) -> Arrays | None:
+        """What `keep_result` was given."""
+        return self._read(name) if self._store.stat(f"{self.folder}/{name}") else None
+
+    def keep_result(self, name: str, arrays: Arrays) -> None:
+        """What came of the share in the end."""
+        self._write(name, arrays)
+
+    def part(self, name: str) -> ShareState:
+        """Of one of several models that go through the layers side by side."""
+        return ShareState(self.uri, f"{self.folder}/{name}")
+
     def _read(self, name: str) -> Arrays:
         where = f"{self.folder}/{name}"
         found = self._store.read(where, limit=MAX_OBJECT_BYTES)

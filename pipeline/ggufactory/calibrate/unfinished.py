@@ -1,4 +1,5 @@
-"""What a calibration keeps beside its result until that is written, so that one that ended early can be resumed.
+"""What a calibration (or an evaluation) keeps beside its result until that is written, so that one that ended early
+can be resumed.
 
     .ggufactory-calibration/FINGERPRINT/about.json         what is calibrated, with what
     .ggufactory-calibration/FINGERPRINT/FIRST-END.json     how a range of chunks is divided among workers
@@ -19,17 +20,19 @@ from ggufactory.calibrate.share_state import ShareState
 from ggufactory.errors import InputError
 from ggufactory.storage import open_file
 
-STATE_FOLDER = ".ggufactory-calibration"
+STATE_FOLDER = ".ggufactory-"
 _MAX_RECORD_BYTES = 1 << 20
 
 
 class Unfinished:
-    """`to`: the file that is made; `identity`: what decides its content, by the words that a user knows it by."""
+    """`to`: the file that is made; `identity`: what decides its content, by the words that a user knows it by; `what`:
+    the work."""
 
-    def __init__(self, to: str, identity: Mapping[str, str]) -> None:
+    def __init__(self, to: str, identity: Mapping[str, str], what: str = "calibration") -> None:
+        self._what = what
         self._store, self._name = open_file(to)
         self._about = json.dumps({"file": self._name, **identity}, indent=1, sort_keys=True).encode()
-        self._folder = f"{STATE_FOLDER}/{hashlib.sha256(self._about).hexdigest()[:32]}"
+        self._folder = f"{STATE_FOLDER}{what}/{hashlib.sha256(self._about).hexdigest()[:32]}"
 
     def begin(self, *, restart: bool, replaces: bool = False) -> None:
         """Claim the result's name, which also proves that the store can be written to.
@@ -42,7 +45,7 @@ class Unfinished:
                 self._remove(folder)
             elif folder != self._folder:
                 raise InputError(
-                    f"{self._store.uri}/{self._name}: an unfinished calibration of this name has another "
+                    f"{self._store.uri}/{self._name}: an unfinished {self._what} of this name has another "
                     f"{self._differences(about)}",
                     fix="Give what it was begun with, and it resumes; or drop it with --restart; or write to another "
                     "name",
@@ -76,7 +79,7 @@ class Unfinished:
     def _others(self) -> list[tuple[str, Mapping[str, object]]]:
         """Folders with the state of this name, and what they are about."""
         found = []
-        for info in self._store.list(f"{STATE_FOLDER}/"):
+        for info in self._store.list(f"{STATE_FOLDER}{self._what}/"):
             folder, _, name = info.name.rpartition("/")
             if name == "about.json" and (about := self._read(info.name)) and about.get("file") == self._name:
                 found.append((folder, about))

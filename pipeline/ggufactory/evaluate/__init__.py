@@ -1,0 +1,1 @@
+"""How far the files of a ladder are from the model that they were made of."""

@@ -1,0 +1,61 @@
+"""The models that are compared: opened from their names, by whoever takes chunks through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ggufactory.architectures.origins import origins
+from ggufactory.calibrate.share_state import ShareState
+from ggufactory.calibrate.streamed_pass import Tokens
+from ggufactory.checkpoint.checkpoint import Checkpoint
+from ggufactory.evaluate import evaluation_pass
+from ggufactory.evaluate.divergence import Positions
+from ggufactory.evaluate.rung_file import RungFile
+from ggufactory.evaluate.rung_model import Kept, RungModel, SourceModel
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A run of chunks [chunks, context] of which the first is number `first_chunk` of the text."""
+
+    chunks: Tokens
+    first_chunk: int
+    state: ShareState
+
+
+class Models:
+    """The source's, and one of each of `files`. `dtype`: what they compute in."""
+
+    def __init__(self, checkpoint: Checkpoint, files: Sequence[RungFile], dtype: torch.dtype) -> None:
+        places = origins(checkpoint)
+        self._kept: Kept = {}
+        self.source = SourceModel(checkpoint, dtype, places, self._kept)
+        self._rungs = [RungModel(checkpoint, dtype, places, self._kept, file) for file in files]
+
+    @property
+    def bytes_read(self) -> int:
+        """Of weights, of the source and of all files, so far."""
+        return self.source.bytes_read + sum(rung.bytes_read + rung.file.bytes_read for rung in self._rungs)
+
+    def run(
+        self,
+        share: Share,
+        hidden_bytes: int,
+        threads: int,
+        on_step: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[Positions]:
+        """As `evaluation_pass.run`."""
+        return evaluation_pass.run(
+            self.source,
+            self._rungs,
+            self._kept,
+            share.chunks,
+            hidden_bytes=hidden_bytes,
+            state=share.state,
+            threads=threads,
+            first_chunk=share.first_chunk,
+            on_step=on_step,
+        )

@@ -1,0 +1,164 @@
+"""A ladder as a picture: the size of each rung against its divergence from the source."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+from ggufactory.errors import InputError
+from ggufactory.evaluate.divergence import Quality
+from ggufactory.storage import open_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
+
+PLOT_SUFFIXES = (".svg", ".png")
+_DOTS_PER_INCH = 150
+_INK, _GRID, _POINT, _PAPER = "#1a1a1a", "#e2e2e2", "#0072b2", "#ffffff"
+"""On paper of its own, so that it is as readable on a dark page as on a light one."""
+_GIGABYTE = 1e9
+_DISTANCES = (6, 11, 17, 24, 32, 41)
+_DIRECTIONS = ((1, 0), (1, 1), (1, -1), (0, 1), (0, -1), (-1, 0), (-1, 1), (-1, -1))
+_LEAST = 1e-6
+"""Below, a divergence is that of arithmetic alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A rung."""
+
+    name: str
+    bytes: int
+    divergence: float
+
+
+def points_of(rungs: Mapping[str, Quality], sizes: Mapping[str, int]) -> list[Point]:
+    """Those whose divergence can be drawn on a logarithmic axis, the largest first."""
+    found = [Point(name, sizes[name], rung.kld_mean) for name, rung in rungs.items() if rung.kld_mean > _LEAST]
+    return sorted(found, key=lambda point: (-point.bytes, point.name))
+
+
+def check_plot(uri: str) -> None:
+    """InputError unless the suffix of `uri` names a format of pictures."""
+    if not uri.endswith(PLOT_SUFFIXES):
+        raise InputError(f"{uri}: a plot is an {' or a '.join(PLOT_SUFFIXES)} file")
+
+
+def write_plot(uri: str, points: Sequence[Point], title: str) -> None:
+    """Draw into the file `uri`, local or on S3, in the format of its suffix; an existing file is replaced."""
+    check_plot(uri)
+    store, name = open_file(uri)
+    store.put(name, draw_quality(points, title, next(suffix for suffix in PLOT_SUFFIXES if uri.endswith(suffix))))
+
+
+def draw_quality(points: Sequence[Point], title: str, suffix: str) -> bytes:
+    """The picture in the format of `suffix`; the same bytes for the same figures."""
+    # Here and not above: matplotlib takes a second to import, and only this needs it.
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rc("font", size=9)
+        matplotlib.rc("svg", hashsalt="ggufactory")
+        matplotlib.rc("text", parse_math=False)
+        figure = Figure(figsize=(9, 6), layout="constrained", facecolor=_PAPER)
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        axes.set_title(title.encode("ascii", "backslashreplace").decode()[:120], color=_INK)
+        axes.set_xlabel("size of the file or files (GB)")
+        axes.set_ylabel("mean Kullback-Leibler divergence from the source (nats)")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        _plain_ticks(axes)
+        axes.grid(which="major", color=_GRID, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.margins(x=0.1, y=0.1)
+        axes.plot(
+            [point.bytes / _GIGABYTE for point in points],
+            [point.divergence for point in points],
+            "o",
+            color=_POINT,
+            markersize=5,
+        )
+        canvas.draw()  # type: ignore[no-untyped-call]
+        _label(axes, points, canvas.get_renderer())  # type: ignore[no-untyped-call]
+        out = io.BytesIO()
+        stamp = {"Date": None} if suffix == ".svg" else {"Software": None}
+        figure.savefig(out, format=suffix[1:], dpi=_DOTS_PER_INCH, metadata=stamp)
+    return out.getvalue()
+
+
+def _plain_ticks(axes: Axes) -> None:
+    """Numbers as people write them, in steps of 1, 2 and 5 where there is room."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.yaxis.set_major_locator(LogLocator())
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10f}".rstrip("0").rstrip(".")))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _label(axes: Axes, points: Sequence[Point], renderer: RendererAgg) -> None:
+    """Each name beside its point, where it hides least of the others: the nearest place that is free."""
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
+
+    taken: list[Bbox] = []
+    for point in points:
+        x, y = axes.transData.transform((point.bytes / _GIGABYTE, point.divergence))
+        taken.append(Bbox.from_extents(x - 4, y - 4, x + 4, y + 4))
+    for point in points:
+        best: tuple[float, Annotation, Bbox] | None = None
+        for distance, (right, up) in product(_DISTANCES, _DIRECTIONS):
+            label = _annotation(axes, point, right * distance, up * distance)
+            # Of the words alone: an annotation's own extent holds its line, too.
+            label.update_positions(renderer)
+            box = Text.get_window_extent(label, renderer)
+            hidden = sum(_shared(box, other) for other in taken) + _outside(box, axes.bbox)
+            if best is None or hidden < best[0]:
+                if best is not None:
+                    best[1].remove()
+                best = hidden, label, box
+            else:
+                label.remove()
+            if not hidden:
+                break
+        assert best is not None
+        taken.append(best[2])
+
+
+def _annotation(axes: Axes, point: Point, right: float, up: float) -> Annotation:
+    line = {"arrowstyle": "-", "color": "0.5", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 3}
+    far = max(abs(right), abs(up)) > _DISTANCES[0]
+    return axes.annotate(
+        point.name,
+        (point.bytes / _GIGABYTE, point.divergence),
+        xytext=(right, up),
+        textcoords="offset points",
+        ha="left" if right > 0 else "right" if right < 0 else "center",
+        va="bottom" if up > 0 else "top" if up < 0 else "center",
+        fontsize=7.5,
+        color=_INK,
+        arrowprops=line if far else None,
+    )
+
+
+def _outside(box: Bbox, panel: Bbox) -> float:
+    """Area of the part of `box` that is not on the panel."""
+    return float(box.width * box.height) - _shared(box, panel)
+
+
+def _shared(a: Bbox, b: Bbox) -> float:
+    """Area of what both cover, in pixels."""
+    width = min(a.x1, b.x1) - max(a.x0, b.x0)
+    height = min(a.y1, b.y1) - max(a.y0, b.y0)
+    return float(max(width, 0.0) * max(height, 0.0))

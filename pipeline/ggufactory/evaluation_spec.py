@@ -1,0 +1,62 @@
+"""What an evaluation is asked to do, and who is told how it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ggufactory.errors import InputError
+
+DEFAULT_CONTEXT = 512
+"""Tokens of a chunk; llama-perplexity's own."""
+DEFAULT_HIDDEN_BYTES = 2 << 30
+COMPUTE_DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSpec:
+    """InputError on construction for values that cannot be meant."""
+
+    places: tuple[str, ...]
+    """Targets and GGUF files."""
+    source: str
+    texts: tuple[str, ...]
+    ladder: tuple[str, ...] = ()
+    """Of targets, these rungs alone."""
+    context: int = DEFAULT_CONTEXT
+    chunks: int | None = None
+    """At most so many; None: as many as the texts have."""
+    compute_dtype: str = "float32"
+    hidden_bytes: int = DEFAULT_HIDDEN_BYTES
+    """Hidden states kept in memory, of all models together; more are kept in temporary files."""
+    pre_tokenizer: str | None = None
+    workers: int = 1
+    """Shares of the chunks that are taken through the models at once, each by a worker of an embedded Ray with one
+    core. 1: by this process, with all cores."""
+    ray_address: str | None = None
+    """A cluster to join, with a share for each of its CPUs."""
+    restart: bool = False
+    """Drop the state of an unfinished evaluation in the same folder."""
+
+    def __post_init__(self) -> None:
+        if self.compute_dtype not in COMPUTE_DTYPES:
+            raise InputError(f"compute dtype: wanted one of {', '.join(COMPUTE_DTYPES)}, found {self.compute_dtype!r}")
+        if self.context < 4:
+            raise InputError(f"context: wanted 4 tokens or more, found {self.context}")
+        if self.workers < 1:
+            raise InputError(f"workers: wanted 1 or more, found {self.workers}")
+
+
+class Watcher(Protocol):
+    """Who is told how an evaluation goes."""
+
+    def advanced(self, done: int, total: int) -> None:
+        """Of the steps: each is a layer of a model, or the comparison of a rung with the source."""
+
+    def share_done(self, done: int, shares: int) -> None:
+        """Of the chunks, where they are divided."""
+
+    def tick(self) -> None:
+        """About every second while it waits for a cluster."""
+
+    def warn(self, message: str) -> None: ...

@@ -1,0 +1,193 @@
+"""Rungs of the bundled model against what llama-perplexity found of them, and what cannot be evaluated."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from converted_rows import DATA
+from ggufactory.calibrate.streamed_model import StreamedModel
+from ggufactory.cli import main
+from ggufactory.errors import InputError
+from ggufactory.evaluation_job import evaluate
+from ggufactory.evaluation_spec import EvaluationSpec
+from ggufactory.job import run
+from ggufactory.observe.calibration_log import CalibrationLog
+from ggufactory.spec import JobSpec
+from ggufactory.storage.folder import FolderStore
+from silent_watcher import SilentWatcher
+
+LADDER = ("BF16", "Q4_K_M", "Q2_K", "IQ2_XS")
+ROUNDED_ACTIVATIONS = ("BF16",)
+"""Closer to the source than llama.cpp's activations in eight bits, which its figures hold too."""
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory, tinylm: str) -> str:
+    to = str(tmp_path_factory.mktemp("ladder"))
+    imatrix = str(DATA.parent / "imatrix" / "tinylm-bf16.imatrix.gguf")
+    run(JobSpec(source=tinylm, to=to, ladder=LADDER, imatrix=(imatrix,)), SilentWatcher())
+    return to
+
+
+def _recorded(rung: str) -> dict[str, Any]:
+    files = json.loads((DATA.parent / "whole_files.json").read_text())["files"]
+    found: dict[str, Any] = files["imatrix" if rung in files["imatrix"] else "plain"][rung]["quality"]
+    return found
+
+
+def _spec(target: str, source: str, **fields: Any) -> EvaluationSpec:
+    asked: dict[str, Any] = {"texts": (f"{source}/evaluation.txt",), "context": 128} | fields
+    return EvaluationSpec(places=(target,), source=source, **asked)
+
+
+def test_the_bundled_models_ladder(target: str, tinylm: str) -> None:
+    found = evaluate(_spec(target, tinylm), CalibrationLog()).rungs
+    assert list(found) == list(LADDER)  # the largest first
+    for name, quality in found.items():
+        recorded = _recorded(name)
+        assert abs(quality.perplexity - recorded["perplexity"]) < recorded["perplexity_error"] / 10, name
+        assert quality.perplexity_error == pytest.approx(recorded["perplexity_error"], rel=0.01), name
+        if name in ROUNDED_ACTIVATIONS:
+            assert quality.kld_mean < recorded["kld_mean"], name
+        else:
+            assert quality.kld_mean == pytest.approx(recorded["kld_mean"], rel=0.1), name
+            assert quality.kld_median == pytest.approx(recorded["kld_median"], rel=0.1), name
+            assert quality.kld_99 == pytest.approx(recorded["kld_99"], rel=0.1), name
+            assert 100 * quality.same_top == pytest.approx(recorded["same_top_percent"], abs=0.5), name
+            assert 100 * quality.rms_probability_change == pytest.approx(recorded["rms_dp_percent"], rel=0.1), name
+    assert found["BF16"].kld_max < 1e-9
+
+
+def test_files_and_json(target: str, tinylm: str, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [f"{target}/tinylm-{rung}.gguf" for rung in ("Q2_K", "BF16")]
+    text = ["--text", f"{tinylm}/evaluation.txt", "--context", "64", "--chunks", "4"]
+    assert main(["evaluate", *files, "--source", tinylm, *text, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["rungs"]
+    assert list(found) == ["tinylm-BF16", "tinylm-Q2_K"]
+    named = {"perplexity", "perplexity_error", "kld_mean", "kld_median", "kld_99", "same_top"}
+    assert named <= found["tinylm-Q2_K"].keys()
+    assert found["tinylm-BF16"]["kld_mean"] < found["tinylm-Q2_K"]["kld_mean"]
+
+
+def test_a_file_is_read_once(target: str, tinylm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: dict[str, int] = {}
+    whole = FolderStore.read_into
+
+    def counted(self: FolderStore, name: str, offset: int, buffer: memoryview, **kwargs: Any) -> None:
+        if offset:  # the header, which is read by the megabyte
+            read[name] = read.get(name, 0) + buffer.nbytes
+        whole(self, name, offset, buffer, **kwargs)
+
+    monkeypatch.setattr(FolderStore, "read_into", counted)
+    evaluate(_spec(target, tinylm, ladder=("Q4_K_M", "Q2_K"), context=32, chunks=2), CalibrationLog())
+    for rung in ("Q4_K_M", "Q2_K"):
+        name = f"tinylm-{rung}.gguf"
+        assert read[name] <= (Path(target) / name).stat().st_size, name
+    for file in Path(tinylm).glob("*.safetensors"):
+        twice = 512  # a norm, to tell the model
+        assert read[file.name] <= file.stat().st_size + twice, file.name
+
+
+def test_the_figures_are_the_same_in_shares(target: str, tinylm: str) -> None:
+    spec = _spec(target, tinylm, ladder=("Q4_K_M", "Q2_K"), context=128, chunks=40)
+    assert evaluate(replace(spec, workers=2), CalibrationLog()) == evaluate(spec, CalibrationLog())
+    assert not (Path(target) / ".ggufactory-evaluation").exists() or not any(
+        path.is_file() for path in (Path(target) / ".ggufactory-evaluation").rglob("*")
+    )
+
+
+@pytest.mark.parametrize("steps", [1, 5, 10, 13])
+def test_what_was_stopped_goes_on(target: str, tinylm: str, steps: int) -> None:
+    """Twelve layers of three models, then two comparisons."""
+    spec = _spec(target, tinylm, ladder=("Q4_K_M", "Q2_K"), context=64, chunks=4)
+    whole = evaluate(spec, CalibrationLog())
+
+    class Stopped(CalibrationLog):
+        def advanced(self, done: int, total: int) -> None:
+            assert total == 14
+            if done == steps:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(spec, Stopped())
+    with pytest.raises(InputError, match="unfinished evaluation of this name has another number of chunks and text"):
+        evaluate(replace(spec, chunks=3), CalibrationLog())
+    assert evaluate(spec, CalibrationLog()) == whole
+
+
+def test_the_models_that_were_done_are_not_read_again(
+    target: str, tinylm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = _spec(target, tinylm, ladder=("Q4_K_M",), context=64, chunks=4)
+
+    class Stopped(CalibrationLog):
+        def advanced(self, done: int, total: int) -> None:
+            if done == 6:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(spec, Stopped())
+    loaded: list[int] = []
+    whole = StreamedModel.layer
+
+    def counted(self: StreamedModel, number: int) -> Any:
+        loaded.append(number)
+        return whole(self, number)
+
+    monkeypatch.setattr(StreamedModel, "layer", counted)
+    evaluate(spec, CalibrationLog())
+    assert loaded == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (lambda target: (f"{target}/nothing",), "there is no manifest.json"),
+        (lambda target: (f"{target}/missing.gguf",), "there is no file missing.gguf"),
+        (lambda target: (f"{target}/tinylm-Q2_K.gguf",) * 2, "have the same name"),
+    ],
+)
+def test_what_is_not_there(target: str, tinylm: str, places: Any, said: str) -> None:
+    spec = EvaluationSpec(places=places(target), source=tinylm, texts=(f"{tinylm}/evaluation.txt",))
+    with pytest.raises(InputError, match=said):
+        evaluate(spec, CalibrationLog())
+
+
+def test_a_rung_that_is_not_there(target: str, tinylm: str) -> None:
+    with pytest.raises(InputError, match=r"has no Q3_K_M; it has .*IQ2_XS"):
+        evaluate(_spec(target, tinylm, ladder=("Q3_K_M",)), CalibrationLog())
+
+
+def test_a_rung_of_another_model(target: str) -> None:
+    other = DATA / "llama2" / "checkpoint"
+    spec = EvaluationSpec(
+        places=(f"{target}/tinylm-Q2_K.gguf",), source=str(other), texts=(f"{DATA}/../tinylm/evaluation.txt",)
+    )
+    with pytest.raises(InputError, match="made from another model"):
+        evaluate(spec, CalibrationLog())
+
+
+def test_a_rung_of_another_revision(target: str, tinylm: str, tmp_path: Path) -> None:
+    """Of the same shapes, with other numbers."""
+    changed = tmp_path / "changed"
+    shutil.copytree(tinylm, changed)
+    for part in changed.glob("*.safetensors"):
+        data = bytearray(part.read_bytes())
+        header = int.from_bytes(data[:8], "little") + 8
+        # Two to the power of one more: the exponent's lowest bit of every BF16 number.
+        data[header::2] = bytes(byte ^ 0x80 for byte in data[header::2])
+        part.write_bytes(data)
+    with pytest.raises(InputError, match="holds other numbers"):
+        evaluate(_spec(target, str(changed)), CalibrationLog())
+
+
+def test_too_little_text(target: str, tinylm: str, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("Too little.")
+    with pytest.raises(InputError, match="two contexts need"):
+        evaluate(_spec(target, tinylm, texts=(str(tmp_path / "short.txt"),)), CalibrationLog())
