@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Each starts a Ray and an S3 server of its own where its tests need them: more take memory, not less time.
+TEST_WORKERS := 2
 READY := $(VENV)/.ready
 SOURCES := $(shell find kernels -name '*.h' -o -name '*.cc' -o -name 'CMakeLists.txt')
 
@@ -12,7 +14,7 @@ demo: $(READY)  ## quantize the bundled model to a three-rung ladder in ./out
 		--imatrix tests/data/imatrix/tinylm-bf16.imatrix.gguf
 
 test: lint types  ## everything that must pass
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
