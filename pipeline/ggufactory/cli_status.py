@@ -7,10 +7,12 @@ import json
 import time
 
 from ggufactory.cli_help import EXIT_CODES, STATUS
+from ggufactory.cli_metrics import add_outcome_flags, exports_of
 from ggufactory.errors import InputError
 from ggufactory.job_file import load_job
-from ggufactory.observe.console import stdout_console
+from ggufactory.observe.console import stdout_console, warn
 from ggufactory.observe.status_tables import print_status, status_json
+from ggufactory.observe.target_metrics import record_lease
 from ggufactory.storage import open_store
 from ggufactory.target_status import read_status
 
@@ -25,11 +27,17 @@ def add_status_command(commands: argparse._SubParsersAction[argparse.ArgumentPar
     )
     parser.add_argument("target", metavar="TARGET", help="a folder or s3://bucket/prefix; or a job file that names one")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_outcome_flags(parser)
     parser.set_defaults(command=_status)
 
 
 def _status(options: argparse.Namespace) -> int:
-    status = read_status(open_store(_target(options.target)), time.time())
+    store = open_store(_target(options.target))
+    with exports_of(options) as exports:
+        status = read_status(store, time.time())
+        held = status.lease if status.leased else None
+        since, expires = (held.since, held.expires) if held else (None, None)
+        exports.publish({"target": store.uri}, lambda sink: record_lease(sink, store.uri, since, expires), warn)
     if options.json:
         print(json.dumps(status_json(status), indent=1))
     else:

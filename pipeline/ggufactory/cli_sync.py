@@ -10,9 +10,11 @@ import time
 from ggufactory.catalog import load_catalog
 from ggufactory.cli_help import EXIT_CODES, SYNC
 from ggufactory.cli_job import add_run_flags
+from ggufactory.cli_metrics import add_metrics_flags, exports_of
 from ggufactory.duration import parse_duration
 from ggufactory.errors import GgufactoryError, InputError
 from ggufactory.observe.console import stdout_console
+from ggufactory.observe.exports import Exports
 from ggufactory.observe.sync_report import SyncReporter, outcomes_json, print_outcomes
 from ggufactory.sync import exit_code, sync
 
@@ -31,6 +33,7 @@ def add_sync_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add("--watch", action="store_true", help="go on: read the catalogue again every --interval")
     add("--interval", metavar="TIME", help="between rounds, such as 15m, which is the default")
     add_run_flags(parser, if_locked="fail")
+    add_metrics_flags(parser)
     parser.set_defaults(command=_sync)
 
 
@@ -38,22 +41,23 @@ def _sync(options: argparse.Namespace) -> int:
     if options.interval is not None and not options.watch:
         raise InputError("--interval is of --watch", fix="Add --watch, or leave --interval out")
     interval = parse_duration(options.interval or "15m")
-    if not options.watch:
-        return _round(options)
-    while True:
-        began = time.monotonic()
-        try:
-            code = _round(options)
-            print(f"round ended with code {code}, the next in {interval:g} s", file=sys.stderr, flush=True)
-        except GgufactoryError as error:
-            print(f"ggufactory: {error}", file=sys.stderr, flush=True)
-        time.sleep(max(interval - (time.monotonic() - began), 0.0))
+    with exports_of(options) as exports:
+        if not options.watch:
+            return _round(options, exports)
+        while True:
+            began = time.monotonic()
+            try:
+                code = _round(options, exports)
+                print(f"round ended with code {code}, the next in {interval:g} s", file=sys.stderr, flush=True)
+            except GgufactoryError as error:
+                print(f"ggufactory: {error}", file=sys.stderr, flush=True)
+            time.sleep(max(interval - (time.monotonic() - began), 0.0))
 
 
-def _round(options: argparse.Namespace) -> int:
+def _round(options: argparse.Namespace, exports: Exports) -> int:
     outcomes = sync(
         load_catalog(options.catalog),
-        SyncReporter(),
+        SyncReporter(exports),
         if_locked=options.if_locked,
         ray_address=options.ray_address,
         workers=options.workers,

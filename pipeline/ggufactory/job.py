@@ -35,7 +35,7 @@ from ggufactory.plan.provenance import Provenance
 from ggufactory.publish import manifest
 from ggufactory.publish.header import CardHeader, read_header
 from ggufactory.publish.imatrix_entry import list_matrix
-from ggufactory.publish.release import release
+from ggufactory.publish.release import is_released, release
 from ggufactory.publish.signing import Signer
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
@@ -173,7 +173,8 @@ def run(spec: JobSpec, watcher: Watcher, session: SharedSession | None = None) -
 
 
 def already_made(target: Store, plan: Plan) -> Result | None:
-    """What `run` would end with if it found nothing to do; None otherwise. Reads two objects, writes nothing."""
+    """What `run` would end with if it found nothing to do; None otherwise. Reads three objects, writes
+    nothing."""
     listed, _ = manifest.read(target)
     present = {info.name: info for info in target.list()}
     for file in plan.files.values():
@@ -181,6 +182,8 @@ def already_made(target: Store, plan: Plan) -> Result | None:
         if info is None or info.size != file.size or not manifest.is_current(listed.get(file.name), file, info):
             return None
     if uploads.state_name(plan) in present:  # of a run that was killed before it could remove it
+        return None
+    if not is_released(target):
         return None
     return Result(plan, _ladder_entries(plan, listed), made=False)
 

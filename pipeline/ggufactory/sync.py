@@ -66,6 +66,9 @@ class Watcher(Protocol):
     def model(self, spec: JobSpec) -> AbstractContextManager[job.Watcher]:
         """A model is begun; who is told how it goes."""
 
+    def current(self, spec: JobSpec) -> None:
+        """There is nothing to do for a model."""
+
     def fault(self, trace: str) -> None:
         """A fault of our own, for whoever is to find it."""
 
@@ -84,6 +87,8 @@ def sync(
         outcome, places = _look(model.spec, watcher)
         if outcome:
             outcomes[number] = outcome
+            if outcome.state is State.CURRENT:
+                watcher.current(model.spec)
         for place in places:
             planned[place].append(number)
     _check_apart(models, planned)

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ggufactory.assemble.lease import leased, read_lease
 from ggufactory.cli import main
 from ggufactory.observe.log_watcher import LogWatcher
+from ggufactory.storage import open_store
 
 REFUSED = [
     (["--metrics-textfile", "x.txt"], "--metrics-textfile x.txt: wanted a name that ends in .prom"),
@@ -79,3 +81,37 @@ def test_flags_that_are_refused(
     assert main([command, tinylm, "--to", str(tmp_path / "out.gguf"), *arguments, *flags]) == 2
     assert told in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.cluster
+def test_commands_that_look_after_a_target(local_ray: None, tinylm: str, tmp_path: Path) -> None:
+    """Each leaves what it found; a model with nothing to do is a success, too."""
+    catalog, file, target = tmp_path / "catalog.yaml", tmp_path / "x.prom", tmp_path / "out"
+    model = f"{{source: {tinylm}, name: tiny, ladder: [Q8_0]}}"
+    catalog.write_text(f"target: {target}\nmodels:\n  - {model}\n")
+    flags = ["--metrics-textfile", str(file)]
+    assert main(["sync", str(catalog), *flags]) == 0
+    first = _outcome(file, "sync", "tiny")
+    assert first["exit_code"] == 0
+    assert first["uploaded_bytes"] > 0
+    assert main(["sync", str(catalog), *flags]) == 0
+    again = _outcome(file, "sync", "tiny")
+    assert again["success_timestamp_seconds"] > first["success_timestamp_seconds"]
+    assert again["uploaded_bytes"] == 0
+    store = open_store(str(target))
+    with leased(store, "a test"):
+        held = read_lease(store)
+        assert held
+        assert main(["status", str(target), *flags]) == 0
+    assert main(["gc", str(target), *flags]) == 0
+    found = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(file.read_text())
+        for sample in family.samples
+        if sample.labels == {"target": str(target)}
+    }
+    assert found == {
+        "ggufactory_lease_acquired_timestamp_seconds": pytest.approx(held[0].since),
+        "ggufactory_lease_expiry_timestamp_seconds": pytest.approx(held[0].expires),
+        "ggufactory_stale_uploads": 0,
+    }

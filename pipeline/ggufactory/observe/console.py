@@ -17,3 +17,8 @@ def stdout_console() -> Console:
 def stderr_console() -> Console:
     """For what is no result: progress."""
     return Console(stderr=True)
+
+
+def warn(message: str) -> None:
+    """What is no error and yet to be known."""
+    print(f"ggufactory: warning: {message}", file=sys.stderr, flush=True)

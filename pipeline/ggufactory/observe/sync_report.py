@@ -11,26 +11,39 @@ from typing import Any
 
 from rich.console import Console
 
+from ggufactory.observe.exports import Exports
+from ggufactory.observe.job_meter import JobMeter
 from ggufactory.observe.job_watcher import job_watcher
-from ggufactory.observe.log_watcher import LogWatcher
 from ggufactory.observe.numbers import show_bytes, show_seconds
 from ggufactory.observe.tables import plain_table
-from ggufactory.observe.terminal_watcher import TerminalWatcher
 from ggufactory.spec import JobSpec
 from ggufactory.sync import Outcome, State, exit_code
 
+_COMMAND = "sync"
+
 
 class SyncReporter:
-    """A watcher of `sync`, on standard error."""
+    """A watcher of `sync`: on standard error, and in `exports`, where each model is a run."""
+
+    def __init__(self, exports: Exports) -> None:
+        self._exports = exports
 
     def planned(self, models: int, to_make: int) -> None:
         self._line(f"{models} models, {to_make} of them to make")
 
     @contextmanager
-    def model(self, spec: JobSpec) -> Iterator[TerminalWatcher | LogWatcher]:
+    def model(self, spec: JobSpec) -> Iterator[JobMeter]:
         self._line(f"model={spec.name or spec.source} target={spec.require_target()}")
-        with job_watcher() as shown:
-            yield shown
+        with (
+            job_watcher() as shown,
+            self._exports.run(_COMMAND, spec.model, shown.warn) as measured,
+            JobMeter(shown, measured, self._exports.sinks) as meter,
+        ):
+            yield meter
+
+    def current(self, spec: JobSpec) -> None:
+        with self._exports.run(_COMMAND, spec.model, self._line):
+            pass
 
     def fault(self, trace: str) -> None:
         self._line(trace.rstrip())

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from ggufactory.errors import InputError, UnavailableError
 from ggufactory.publish import card, sums
 from ggufactory.publish.card import CARD
-from ggufactory.publish.manifest import MANIFEST, Manifest, require
+from ggufactory.publish.manifest import MANIFEST, Manifest, load, require
 from ggufactory.publish.place import place_of
 from ggufactory.publish.signing import SUFFIX, Signer, signed_sha256
 from ggufactory.publish.sums import SUMS
@@ -45,6 +45,12 @@ def release(store: Store, signer: Signer | None, warn: Warn) -> None:
     raise UnavailableError(
         f"{store.uri}/{MANIFEST} is rewritten by other jobs all the time", fix="Start the same command again"
     )
+
+
+def is_released(store: Store) -> bool:
+    """Whether `release` came to its end with the manifest that is there."""
+    manifest = load(store)
+    return manifest is not None and read_small(store, LATEST) == render_latest(manifest)
 
 
 def render_latest(manifest: Manifest) -> bytes:
