@@ -30,6 +30,7 @@ def add_evaluate_command(commands: argparse._SubParsersAction[argparse.ArgumentP
     add("--source", metavar="SOURCE", required=True, help="the checkpoint that they were made from")
     add("--text", metavar="FILE", action="append", required=True, help="evaluation text in UTF-8; may be repeated")
     add("--ladder", metavar="RUNGS", help="of a target, these rungs alone: Q4_K_M,IQ3_XXS")
+    add("--name", help="of a target with several models: NAME of NAME-RUNG.gguf")
     add("--context", type=int, metavar="N", default=DEFAULT_CONTEXT, help="tokens of a chunk (default: %(default)s)")
     add("--chunks", type=int, metavar="N", help="at most so many chunks (default: all)")
     add("--compute-dtype", choices=COMPUTE_DTYPES, default="float32", help="what to compute in (default: %(default)s)")
@@ -49,6 +50,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         source=options.source,
         texts=tuple(options.text),
         ladder=tuple(r.strip() for r in (options.ladder or "").split(",") if r.strip()),
+        name=options.name,
         context=options.context,
         chunks=options.chunks,
         compute_dtype=options.compute_dtype,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from ggufactory.architectures import ConversionOptions, describe
 from ggufactory.architectures.model import Model
-from ggufactory.calibrate.text.corpus import read_corpus
+from ggufactory.calibrate.text.corpus import cut_corpus, read_text
 from ggufactory.calibrate.text.tokenizer import tokenizer_of
 from ggufactory.checkpoint import Checkpoint, open_source
 from ggufactory.checkpoint.whole_rows import read_whole
 from ggufactory.errors import InputError
 from ggufactory.evaluate.rung_file import RungFile
-from ggufactory.evaluation_rungs import open_rungs
+from ggufactory.evaluation_rungs import open_rungs, record
 from ggufactory.evaluation_spec import EvaluationSpec, Watcher
 from ggufactory_kernels import dequantize
 
@@ -34,7 +34,7 @@ class Evaluated:
 
 
 def evaluate(spec: EvaluationSpec, watcher: Watcher) -> Evaluated:
-    """Compare every rung with the source.
+    """Compare every rung with the source, and tell it in the manifests and cards of the targets.
 
     InputError for a rung that is missing or of another model, for a source or a text that cannot be used, and where
     there is state of another evaluation; IncompleteError when a worker failed for good; what the stores and the cluster
@@ -47,20 +47,29 @@ def evaluate(spec: EvaluationSpec, watcher: Watcher) -> Evaluated:
             fix="Give the folder of safetensors as --source",
         )
     described = describe(checkpoint, ConversionOptions(pre_tokenizer=spec.pre_tokenizer))
-    files = open_rungs(spec.places, spec.ladder)
+    files = open_rungs(spec.places, spec.ladder, spec.name)
     for file in files:
         file.check_model(described.tensors)
         _check_numbers(file, checkpoint, described)
-    corpus = read_corpus(spec.texts, tokenizer_of(described.metadata), context=spec.context, limit=spec.chunks)
+    texts = [read_text(uri) for uri in spec.texts]
+    corpus = cut_corpus(texts, tokenizer_of(described.metadata), context=spec.context, limit=spec.chunks)
     # Here and not above: PyTorch and transformers take seconds to import.
     from ggufactory.evaluate.divergence import quality
     from ggufactory.evaluation_run import EvaluationRun
 
     run = EvaluationRun(spec, checkpoint, files, corpus.chunks, watcher)
     found = run.compare()
+    told = {file.name: quality(positions) for file, positions in zip(files, found, strict=True)}
+    how = {
+        "texts": [{"name": text.name, "sha256": text.sha256} for text in texts],
+        "context": spec.context,
+        "chunks": len(corpus.chunks),
+        "compute_dtype": spec.compute_dtype,
+    }
+    record(spec.places, spec.name, {name: asdict(figures) | how for name, figures in told.items()}, watcher.warn)
     run.end()
     return Evaluated(
-        {file.name: quality(positions) for file, positions in zip(files, found, strict=True)},
+        told,
         {file.name: file.size for file in files},
         len(corpus.chunks),
     )

@@ -1,48 +1,80 @@
-"""Which files are evaluated: those that a target's manifest lists, or GGUF files by name."""
+"""Which files are evaluated, and where it is told what was found: a target's manifest, or GGUF files by name."""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from ggufactory.checkpoint.gguf_names import SUFFIX
 from ggufactory.errors import InputError
 from ggufactory.evaluate.rung_file import RungFile
 from ggufactory.publish import manifest
+from ggufactory.publish.release import release
+from ggufactory.publish.rungs import IMATRIX, MadeRung, made_rungs
 from ggufactory.storage import open_store
+from ggufactory.storage.protocol import Store
 
 _PART = re.compile(r"-00001-of-\d{5,}$")
 
 
-def open_rungs(places: Sequence[str], ladder: Collection[str] = ()) -> list[RungFile]:
+def open_rungs(places: Sequence[str], ladder: Collection[str] = (), name: str | None = None) -> list[RungFile]:
     """The files of `places`, each a target or a GGUF file (of a split, the first); the largest first.
 
-    `ladder`: of targets, these rungs alone. InputError for a target without a manifest, a rung that is not there,
-    or two files of one name.
+    `ladder`: of targets, these rungs alone; `name`: of targets with several models, the files' name. InputError for a
+    target without a manifest, a rung that is not there, or two files of one name.
     """
     found: dict[str, RungFile] = {}
     for place in places:
-        files = {_stem(place): place} if place.endswith(SUFFIX) else _of_target(place, ladder)
-        for name, uri in files.items():
-            if name in found:
-                raise InputError(f"{uri} and {found[name].uri} have the same name, {name}", fix="Give one of them")
-            found[name] = RungFile(name, uri)
+        files = {_stem(place): place} if place.endswith(SUFFIX) else _of_target(place, ladder, name)
+        for called, uri in files.items():
+            if called in found:
+                raise InputError(f"{uri} and {found[called].uri} have the same name, {called}", fix="Give one of them")
+            found[called] = RungFile(called, uri)
     return sorted(found.values(), key=lambda file: -file.size)
+
+
+def record(
+    places: Sequence[str], name: str | None, quality: Mapping[str, Mapping[str, Any]], warn: Callable[[str], None]
+) -> None:
+    """Put what was found of rungs, by name, into the manifests of those `places` that are targets, and into their
+    cards. A target that cannot be written to is a warning."""
+    for place in places:
+        if place.endswith(SUFFIX):
+            continue
+        store = open_store(place)
+        try:
+            entries = {
+                rung.first: {**rung.files[0], "quality": dict(quality[rung.rung])}
+                for rung in _rungs(store, place, name)
+                if rung.rung in quality
+            }
+            manifest.merge(store, entries)
+            release(store, None, warn)
+        except InputError as error:
+            warn(f"{place}: the figures are not in its manifest: {error.message}")
+
+
+def _of_target(target: str, ladder: Collection[str], name: str | None) -> dict[str, str]:
+    rungs = {rung.rung: rung for rung in _rungs(open_store(target), target, name)}
+    if missing := [rung for rung in ladder if rung not in rungs]:
+        raise InputError(f"{target} has no {', '.join(missing)}; it has {', '.join(rungs)}")
+    chosen = [rung for called, rung in rungs.items() if not ladder or called in ladder]
+    return {rung.rung: f"{target.rstrip('/')}/{rung.first}" for rung in chosen}
+
+
+def _rungs(store: Store, target: str, name: str | None) -> list[MadeRung]:
+    """InputError where they are of several models."""
+    made = [rung for rung in made_rungs(manifest.require(store).entries.values()) if rung.rung != IMATRIX]
+    found = [rung for rung in made if name is None or rung.name == name]
+    names = sorted({rung.name for rung in found})
+    if len(names) > 1:
+        raise InputError(f"{target} has rungs of {len(names)} models: {', '.join(names)}", fix="Choose one with --name")
+    if not found:
+        raise InputError(f"{target} has no rungs of {name}" if name else f"{target} has no rungs")
+    return found
 
 
 def _stem(uri: str) -> str:
     return _PART.sub("", posixpath.basename(uri).removesuffix(SUFFIX))
-
-
-def _of_target(target: str, ladder: Collection[str]) -> dict[str, str]:
-    entries, tag = manifest.read(open_store(target))
-    if tag is None:
-        raise InputError(f"{target}: there is no {manifest.MANIFEST}", fix="Give a target of ours, or GGUF files")
-    # A split's files come in order, and the first stands for all.
-    firsts: dict[str, str] = {}
-    for name, entry in sorted(entries.items()):
-        firsts.setdefault(entry["rung"], name)
-    if missing := [rung for rung in ladder if rung not in firsts]:
-        raise InputError(f"{target} has no {', '.join(missing)}; it has {', '.join(firsts)}")
-    return {rung: f"{target.rstrip('/')}/{name}" for rung, name in firsts.items() if not ladder or rung in ladder}

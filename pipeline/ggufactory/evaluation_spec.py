@@ -23,6 +23,8 @@ class EvaluationSpec:
     texts: tuple[str, ...]
     ladder: tuple[str, ...] = ()
     """Of targets, these rungs alone."""
+    name: str | None = None
+    """Of targets with several models, the files' name."""
     context: int = DEFAULT_CONTEXT
     chunks: int | None = None
     """At most so many; None: as many as the texts have."""

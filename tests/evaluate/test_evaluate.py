@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ from ggufactory.evaluation_job import evaluate
 from ggufactory.evaluation_spec import EvaluationSpec
 from ggufactory.job import run
 from ggufactory.observe.calibration_log import CalibrationLog
+from ggufactory.publish import manifest
+from ggufactory.publish.release import is_released
+from ggufactory.publish.verify import verify
 from ggufactory.spec import JobSpec
+from ggufactory.storage import open_store
 from ggufactory.storage.folder import FolderStore
 from silent_watcher import SilentWatcher
 
@@ -64,6 +69,23 @@ def test_the_bundled_models_ladder(target: str, tinylm: str) -> None:
     assert found["BF16"].kld_max < 1e-9
 
 
+def test_a_target_tells_what_was_found(target: str, tinylm: str) -> None:
+    """In its manifest and its card; a rung that was not evaluated keeps what it had."""
+    found = evaluate(_spec(target, tinylm, ladder=("Q2_K",), context=64, chunks=4), CalibrationLog()).rungs["Q2_K"]
+    store = open_store(target)
+    entries = {entry["rung"]: entry for entry in manifest.require(store).entries.values()}
+    told = entries["Q2_K"]["quality"]
+    assert told["kld_mean"] == found.kld_mean
+    text = sha256(Path(tinylm, "evaluation.txt").read_bytes()).hexdigest()
+    assert told["texts"] == [{"name": "evaluation.txt", "sha256": text}]
+    assert (told["context"], told["chunks"]) == (64, 4)
+    card = Path(target, "README.md").read_text()
+    assert "## How near to the original" in card
+    assert f"| {found.kld_mean:.5f} |" in card
+    assert is_released(store)
+    assert not [verdict for verdict in verify(store, None, lambda _: None) if verdict.fault]
+
+
 def test_files_and_json(target: str, tinylm: str, capsys: pytest.CaptureFixture[str]) -> None:
     files = [f"{target}/tinylm-{rung}.gguf" for rung in ("Q2_K", "BF16")]
     text = ["--text", f"{tinylm}/evaluation.txt", "--context", "64", "--chunks", "4"]
@@ -95,7 +117,7 @@ def test_a_file_is_read_once(target: str, tinylm: str, monkeypatch: pytest.Monke
 
 
 def test_the_figures_are_the_same_in_shares(target: str, tinylm: str) -> None:
-    spec = _spec(target, tinylm, ladder=("Q4_K_M", "Q2_K"), context=128, chunks=40)
+    spec = _spec(target, tinylm, ladder=("Q2_K",), context=128, chunks=20)
     assert evaluate(replace(spec, workers=2), CalibrationLog()) == evaluate(spec, CalibrationLog())
     assert not (Path(target) / ".ggufactory-evaluation").exists() or not any(
         path.is_file() for path in (Path(target) / ".ggufactory-evaluation").rglob("*")
@@ -148,7 +170,7 @@ def test_the_models_that_were_done_are_not_read_again(
 @pytest.mark.parametrize(
     ("places", "said"),
     [
-        (lambda target: (f"{target}/nothing",), "there is no manifest.json"),
+        (lambda target: (f"{target}/nothing",), "has no manifest.json"),
         (lambda target: (f"{target}/missing.gguf",), "there is no file missing.gguf"),
         (lambda target: (f"{target}/tinylm-Q2_K.gguf",) * 2, "have the same name"),
     ],

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ggufactory.publish.card_quality import quality_section
 from ggufactory.publish.card_text import code, link, plain, size
 from ggufactory.publish.card_usage import check_section, download_section, run_section
 from ggufactory.publish.entry import Entry
@@ -160,6 +161,7 @@ def _importance(entry: Entry) -> str:
 
 _SECTIONS: tuple[Callable[[CardContent], str], ...] = (
     _files,
+    lambda content: quality_section(content.rungs),
     _choosing,
     lambda content: download_section(content.rungs, content.place),
     lambda content: check_section(content.rungs, content.place),
