@@ -29,6 +29,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import LoadStateDictConfig
 from transformers.utils.logging import disable_progress_bar
 
+from ggufactory.architectures.nvfp4_scales import without_scales
 from ggufactory.calibrate.heap import release_freed_memory
 from ggufactory.calibrate.outside_layers import OutsideLayers, check_names
 from ggufactory.calibrate.products import Products
@@ -37,11 +38,13 @@ from ggufactory.calibrate.text_part import name_in_text_part, text_part
 from ggufactory.calibrate.unusual import settle, stored_as
 from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.packing import unpacked
+from ggufactory.checkpoint.packing.scalars import read_scalars
 from ggufactory.checkpoint.weight_tensor import WeightTensor
 from ggufactory.errors import InputError
 from ggufactory_kernels import TENSOR_TYPES, dequantize
 
 _CPU = torch.device("cpu")
+_SCALE = ".weight_scale_2"
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -57,7 +60,8 @@ class StreamedModel:
         disable_progress_bar()  # type: ignore[no-untyped-call]
         self._checkpoint = checkpoint
         raw = checkpoint.read_json("config.json") or {}
-        self._weights = unpacked(checkpoint, raw)
+        self._weights, scales = without_scales(unpacked(checkpoint, raw))
+        self._scales = read_scalars(checkpoint, [t for name, t in scales.items() if name.endswith(_SCALE)])
         self.config = _configuration(raw, self._weights)
         self.dtype = dtype
         self.device = device
@@ -214,7 +218,10 @@ class StreamedModel:
         source.read_rows(0, source.rows, out, self._read_range)
         if source.dtype in _DTYPES:
             return torch.from_numpy(out).view(_DTYPES[source.dtype]).reshape(weights.shape)
-        return torch.from_numpy(dequantize(out, source.dtype, source.columns)).reshape(weights.shape)
+        numbers = dequantize(out, source.dtype, source.columns)
+        # What NVFP4 matrices are multiplied by as a whole; nothing else has it.
+        numbers *= np.float32(self._scales.get(weights.name.removesuffix(".weight") + _SCALE, 1))
+        return torch.from_numpy(numbers).reshape(weights.shape)
 
     def _read_range(self, file: str, offset: int, buffer: memoryview) -> None:
         self._checkpoint.store.read_into(file, offset, buffer, etag=self._checkpoint.files[file].etag)

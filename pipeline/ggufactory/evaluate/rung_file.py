@@ -77,7 +77,7 @@ class RungFile:
             packed = np.empty((end - at, row_bytes), np.uint8)
             self._read(tensor.file, tensor.offset + at * row_bytes, packed)
             numbers[at - start : end - start] = dequantize(packed, tensor.type, columns)
-        if tensor.type == "NVFP4":
+        if name.endswith(".weight") and len(tensor.ne) > 1:
             self._scale(name, numbers, start, rows_per_matrix=tensor.ne[1])
         return numbers
 
@@ -87,7 +87,7 @@ class RungFile:
         self.bytes_read += into.nbytes
 
     def _scale(self, name: str, numbers: Numbers, start: int, rows_per_matrix: int) -> None:
-        """NVFP4 matrices are multiplied by one number each, which the file keeps apart where it is not one."""
+        """Matrices that came from NVFP4 are multiplied by one number each, which the file keeps apart."""
         by = name.removesuffix(".weight") + ".scale"
         if by not in self._tensors:
             return
