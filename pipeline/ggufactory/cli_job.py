@@ -55,7 +55,7 @@ def add_run_flags(parser: argparse.ArgumentParser, *, if_locked: str | None) -> 
     nothing else is asked for; None: take no lease."""
     add = parser.add_argument_group("where and how it runs").add_argument
     add("--ray-address", metavar="ADDR", help="join this Ray cluster ('auto': the one on this machine)")
-    add("--workers", type=_workers, metavar="N", help="spans at once on an embedded Ray (default: one per core)")
+    add("--workers", type=int, metavar="N", help="spans at once on an embedded Ray (default: one per core)")
     add("--dashboard", action="store_true", default=None, help="serve Ray's dashboard while an embedded Ray runs")
     told = "none, take no lease" if if_locked is None else if_locked
     add(
@@ -71,13 +71,6 @@ def add_run_flags(parser: argparse.ArgumentParser, *, if_locked: str | None) -> 
         default=_GRACE_SECONDS,
         help="after SIGTERM, time for what has begun to end (default: %(default)s)",
     )
-
-
-def _workers(text: str) -> int:
-    workers = int(text)
-    if workers < 1:
-        raise argparse.ArgumentTypeError(f"wanted 1 or more, found {workers}")
-    return workers
 
 
 def _seconds(text: str) -> float:

@@ -40,6 +40,8 @@ def add_sync_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
 def _sync(options: argparse.Namespace) -> int:
     if options.interval is not None and not options.watch:
         raise InputError("--interval is of --watch", fix="Add --watch, or leave --interval out")
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"workers: wanted 1 or more, found {options.workers}")
     interval = parse_duration(options.interval or "15m")
     with exports_of(options) as exports:
         if not options.watch:

@@ -13,6 +13,7 @@ import pytest
 
 from corruptions import read_header
 from ggufactory.cli import main
+from ggufactory.publish.release import BESIDE
 from ggufactory.storage import open_store
 from job_process import stored_parts
 
@@ -82,7 +83,8 @@ def test_are_parked_and_the_rest_is_made(
     # What was made of the damaged source is of no use to anybody, and gc sees it.
     assert main(["gc", str(target), "--older-than", "0s", "--delete"]) == 0
     assert {info.name for info in open_store(str(target)).list()} == {
-        *("bad-Q8_0.gguf", "bad-Q4_K_M.gguf", "good-Q6_K.gguf", "manifest.json")
+        *("bad-Q8_0.gguf", "bad-Q4_K_M.gguf", "good-Q6_K.gguf"),
+        *BESIDE,
     }
 
 

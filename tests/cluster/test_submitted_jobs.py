@@ -22,6 +22,7 @@ from ray.job_submission import JobSubmissionClient
 
 from ggufactory import __version__
 from ggufactory.cli import main
+from ggufactory.publish.release import BESIDE
 from infra_files import bucket_policy
 from ray_nodes import TOKEN, RayNodes, token
 from weed import Weed
@@ -112,7 +113,7 @@ def test_a_job_with_least_rights_is_made_once(
         data = client.get_object(Bucket="gguf", Key=f"ladders/tinylm/tinylm-{rung}.gguf")["Body"].read()
         assert hashlib.sha256(data).hexdigest() == GOLDEN["imatrix"][rung]["sha256"]
     keys = {o["Key"] for o in client.list_objects_v2(Bucket="gguf", Prefix="ladders/tinylm/")["Contents"]}
-    assert keys == {f"ladders/tinylm/{n}" for n in ("manifest.json", "tinylm-Q8_0.gguf", "tinylm-Q4_K_M.gguf")}
+    assert keys == {f"ladders/tinylm/{n}" for n in (*BESIDE, "tinylm-Q8_0.gguf", "tinylm-Q4_K_M.gguf")}
 
     assert main(submit) == 0
     log_again, said_again = capsys.readouterr()

@@ -44,7 +44,7 @@ def test_attempts_and_failures(local_ray: None, tmp_path: Path) -> None:
         MIB,
         results.append,
         SilentWatcher(),
-        told.__setitem__,
+        on_failure=told.__setitem__,
     )
     assert sorted(results) == [0, 1]
     assert told == failed

@@ -92,6 +92,7 @@ def test_deleting_is_not_needed(server: Weed, plan: Plan, monkeypatch: pytest.Mo
         uploads.abandon(target, plan, progress)
         state = target.read(uploads.state_name(plan), limit=1 << 20)
         assert state is not None
-        assert json.loads(state[0]) == {"fingerprint": plan.fingerprint, "uploads": {}}
+        told = json.loads(state[0])
+        assert (told["fingerprint"], told["uploads"], told["files"]) == (plan.fingerprint, {}, {})
         assert [info.name for info in target.list()] == [uploads.state_name(plan), ".ggufactory-probe"]
     assert "Uploads" not in server.client().list_multipart_uploads(Bucket="gguf", Prefix="ladders/kept/")

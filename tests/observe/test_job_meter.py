@@ -66,6 +66,7 @@ def _receipt(index: int, retries: int = 0) -> SpanReceipt:
         peak_rss=1,
         seconds=2.0,
         cpu_seconds=1.0,
+        backend="cpu x",
         stages={"read": 0.5, "quantize": 1.5},
         quantized={"Q4_K": Quantized(1000, 0.25), "Q8_0": Quantized(1000, 0.125)},
         retries=retries,

@@ -64,10 +64,10 @@ def _pre(name: str) -> str | None:
 
 
 def _logits(model: StreamedModel, tokens: torch.Tensor) -> np.ndarray:
-    with model.outside_layers():
-        hidden, calls = model.embed(tokens)
-    for layer, call in enumerate(calls):
+    with model.embedding():
+        hidden = model.embed(tokens)
+    for layer, call in enumerate(model.calls(*tokens.shape)):
         with model.layer(layer):
             hidden = model.run_layer(layer, hidden, call)
-    with model.outside_layers():
-        return model.logits(tokens, hidden)[0].numpy()
+    with model.head():
+        return model.logits(tokens, hidden, keep=tokens.shape[1])[0].numpy()

@@ -20,7 +20,9 @@ from ggufactory.calibrate.share_state import ShareState
 from ggufactory.errors import InputError
 from ggufactory.storage import open_file
 
-STATE_FOLDER = ".ggufactory-"
+_FOLDERS = ".ggufactory-"
+STATE_FOLDER = f"{_FOLDERS}calibration"
+"""Of calibrations."""
 _MAX_RECORD_BYTES = 1 << 20
 
 
@@ -32,7 +34,7 @@ class Unfinished:
         self._what = what
         self._store, self._name = open_file(to)
         self._about = json.dumps({"file": self._name, **identity}, indent=1, sort_keys=True).encode()
-        self._folder = f"{STATE_FOLDER}{what}/{hashlib.sha256(self._about).hexdigest()[:32]}"
+        self._folder = f"{_FOLDERS}{what}/{hashlib.sha256(self._about).hexdigest()[:32]}"
 
     def begin(self, *, restart: bool, replaces: bool = False) -> None:
         """Claim the result's name, which also proves that the store can be written to.
@@ -79,7 +81,7 @@ class Unfinished:
     def _others(self) -> list[tuple[str, Mapping[str, object]]]:
         """Folders with the state of this name, and what they are about."""
         found = []
-        for info in self._store.list(f"{STATE_FOLDER}{self._what}/"):
+        for info in self._store.list(f"{_FOLDERS}{self._what}/"):
             folder, _, name = info.name.rpartition("/")
             if name == "about.json" and (about := self._read(info.name)) and about.get("file") == self._name:
                 found.append((folder, about))
