@@ -15,7 +15,7 @@ from ggufactory.calibrate import streamed_pass
 from ggufactory.calibrate.collected import Collected
 from ggufactory.calibrate.device import device_of
 from ggufactory.calibrate.distribution import Distribution, Workload, distribute
-from ggufactory.calibrate.heap import told_when_exhausted
+from ggufactory.calibrate.heap import WORKER_BASE_BYTES, told_when_exhausted
 from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.calibrate.streamed_pass import Tokens, group_size
 from ggufactory.calibrate.unfinished import Unfinished
@@ -26,9 +26,6 @@ from ggufactory.checkpoint import Checkpoint
 if TYPE_CHECKING:
     from ggufactory.cluster.calibration import Work
     from ggufactory.cluster.session import Session
-
-_WORKER_BASE_BYTES = 1 << 30
-"""Of a worker before its first layer: PyTorch, transformers, a group of chunks."""
 
 
 class CalibrationRun:
@@ -142,7 +139,7 @@ class CalibrationRun:
     def _workers(self, session: Session) -> int:
         if not self._spec.ray_address:
             return self._spec.workers
-        return max(int(sum(node.get("CPU", 0) for node in session.nodes())), 1)
+        return session.cpus()
 
     def _work(self, first: int, end: int, memory: int) -> Work:
         from ggufactory.cluster.calibration import Work
@@ -160,7 +157,7 @@ class CalibrationRun:
     def _worker_bytes(self, hidden: int, sums: int) -> int:
         """What a worker takes at most."""
         model = self.model
-        return _WORKER_BASE_BYTES + model.largest_bytes + 2 * model.largest_parameter_bytes + hidden + sums
+        return WORKER_BASE_BYTES + model.largest_bytes + 2 * model.largest_parameter_bytes + hidden + sums
 
 
 def _identity(spec: CalibrationSpec, checkpoint: Checkpoint, chunks: Tokens) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from ggufactory.architectures.model import Model
 from ggufactory.calibrate.text.corpus import cut_corpus, read_text
 from ggufactory.calibrate.text.tokenizer import tokenizer_of
 from ggufactory.checkpoint import Checkpoint, open_source
-from ggufactory.checkpoint.whole_rows import read_whole
+from ggufactory.checkpoint.whole_rows import read_whole, reader_of
 from ggufactory.errors import InputError
 from ggufactory.evaluate.rung_file import RungFile
 from ggufactory.evaluation_rungs import open_rungs, record
@@ -81,5 +81,5 @@ def _check_numbers(file: RungFile, checkpoint: Checkpoint, described: Model) -> 
         plain = len(output.shape) == 1 and len(output.sources) == 1 and not output.row_map and not output.value_map
         if plain and file.is_kept(output.name):
             rows = output.sources[0]
-            file.check_numbers(output, dequantize(read_whole(checkpoint, rows), rows.dtype, rows.columns))
+            file.check_numbers(output, dequantize(read_whole(rows, reader_of(checkpoint)), rows.dtype, rows.columns))
             return

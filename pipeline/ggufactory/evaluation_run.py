@@ -10,6 +10,8 @@ import torch
 
 from ggufactory import __version__
 from ggufactory.calibrate.distribution import ranges
+from ggufactory.calibrate.heap import WORKER_BASE_BYTES
+from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.calibrate.streamed_pass import Tokens, group_size
 from ggufactory.calibrate.unfinished import Unfinished
 from ggufactory.checkpoint import Checkpoint
@@ -18,8 +20,6 @@ from ggufactory.evaluate.models import Models, Share
 from ggufactory.evaluate.rung_file import RungFile
 from ggufactory.evaluation_spec import EvaluationSpec, Watcher
 
-_WORKER_BASE_BYTES = 1 << 30
-"""Of a worker before its first layer: PyTorch, transformers, a group of chunks."""
 _RESULT = "evaluation"
 """What the state is kept under: results of one folder are made one after the other."""
 
@@ -71,11 +71,11 @@ class EvaluationRun:
         from ggufactory.cluster.evaluation import compare_shares
         from ggufactory.cluster.session import open_session
 
-        source = Models(self._checkpoint, (), getattr(torch, self._spec.compute_dtype)).source
+        source = StreamedModel(self._checkpoint, getattr(torch, self._spec.compute_dtype))
         with open_session(self._spec.ray_address, self._spec.workers, shared_bytes=self._chunks.nbytes) as session:
             workers = self._spec.workers
             if self._spec.ray_address:
-                workers = max(int(sum(node.get("CPU", 0) for node in session.nodes())), 1)
+                workers = session.cpus()
             by_share = compare_shares(
                 session,
                 self._checkpoint.store.uri,
@@ -84,7 +84,7 @@ class EvaluationRun:
                 self._spec.compute_dtype,
                 self._spec.hidden_bytes,
                 # One layer at a time, but of the heads the source's and a rung's.
-                _WORKER_BASE_BYTES
+                WORKER_BASE_BYTES
                 + 2 * (source.largest_bytes + source.largest_parameter_bytes)
                 + self._spec.hidden_bytes,
                 self._watcher,

@@ -173,17 +173,16 @@ def run(spec: JobSpec, watcher: Watcher, session: SharedSession | None = None) -
 
 
 def already_made(target: Store, plan: Plan) -> Result | None:
-    """What `run` would end with if it found nothing to do; None otherwise. Reads three objects, writes
-    nothing."""
+    """What `run` would end with if it found nothing to do; None otherwise. Reads a few small objects,
+    writes nothing."""
     listed, _ = manifest.read(target)
     present = {info.name: info for info in target.list()}
     for file in plan.files.values():
         info = present.get(file.name)
         if info is None or info.size != file.size or not manifest.is_current(listed.get(file.name), file, info):
             return None
-    if uploads.state_name(plan) in present:  # of a run that was killed before it could remove it
-        return None
-    if not is_released(target):
+    # A state is that of a run that was killed before it could remove it.
+    if uploads.is_begun(target, plan) or not is_released(target):
         return None
     return Result(plan, _ladder_entries(plan, listed), made=False)
 
@@ -251,13 +250,6 @@ def _make_missing(spec: JobSpec, target: Store, plan: Plan, watcher: Watcher, se
         f"{target.uri}: the uploads of this job keep disappearing",
         fix="Look for a lifecycle rule or a clean-up that aborts them, then start again",
     )
-
-
-def is_made(target: Store, plan: Plan) -> bool:
-    """Whether every file of the plan is there and listed, so that a run would have nothing to do."""
-    listed, _ = manifest.read(target)
-    found = {name: uploads.finished_object(target, file) for name, file in plan.files.items()}
-    return all(info and manifest.is_current(listed.get(name), plan.files[name], info) for name, info in found.items())
 
 
 def republish_headers(spec: JobSpec, watcher: Watcher) -> Result:

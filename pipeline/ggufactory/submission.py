@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ggufactory import __version__
 from ggufactory.errors import InputError, UnavailableError
-from ggufactory.job import is_made, make_plan
+from ggufactory.job import already_made, make_plan
 from ggufactory.job_file import load_job
 from ggufactory.packed_job import JOB_FILE, pack_job
 from ggufactory.plan.plan import Plan
@@ -66,7 +66,7 @@ def submit(submission: Submission, say: Say, write: Callable[[str], object]) -> 
                 say(f"{last.id} is {last.status.lower()} already: it is not submitted again")
                 job_id = last.id
                 break
-            if last and last.status == "SUCCEEDED" and is_made(target, plan):
+            if last and last.status == "SUCCEEDED" and already_made(target, plan):
                 say(f"{last.id} has made it all: nothing to do")
                 return 0
             job_id = name if attempt == 1 else f"{name}-{attempt}"

@@ -95,7 +95,7 @@ class TargetStatus:
 def read_status(store: Store, now: float) -> TargetStatus:
     """Of everything in `store` at the Unix time `now`. Only reads and lists; what the store raises."""
     lease = read_lease(store)
-    jobs = tuple(_job_status(store, state, now) for state in list_states(store))
+    jobs = tuple(_job_status(store, state, now) for state in list_states(store) if not state.is_over)
     entries, _ = manifest.read(store)
     return TargetStatus(
         target=store.uri,

@@ -14,7 +14,7 @@ from ggufactory.architectures import describe
 from ggufactory.architectures.origins import origins
 from ggufactory.checkpoint import Checkpoint, open_checkpoint
 from ggufactory.checkpoint.packing import unpacked
-from ggufactory.checkpoint.whole_rows import read_whole
+from ggufactory.checkpoint.whole_rows import read_whole, reader_of
 from ggufactory_kernels import dequantize
 from small_checkpoints import CHECKPOINTS, write_checkpoint
 
@@ -33,7 +33,7 @@ def _numbers(checkpoint: Checkpoint, name: str) -> Numbers:
     """A tensor's own, as the converter rounds them: [numbers]."""
     source = unpacked(checkpoint, checkpoint.read_json("config.json") or {})[name].source
     assert source is not None
-    found: Numbers = dequantize(read_whole(checkpoint, source), source.dtype, source.columns).ravel()
+    found: Numbers = dequantize(read_whole(source, reader_of(checkpoint)), source.dtype, source.columns).ravel()
     return found
 
 

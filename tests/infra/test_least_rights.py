@@ -10,12 +10,14 @@ import pytest
 
 from ggufactory import job
 from ggufactory.assemble import uploads
+from ggufactory.assemble.job_state import list_states
 from ggufactory.errors import InputError
 from ggufactory.plan.plan import Plan
 from ggufactory.publish import manifest
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from ggufactory.storage.protocol import Store
+from ggufactory.target_status import read_status
 from infra_files import bucket_policy, without
 from weed import Weed
 
@@ -89,7 +91,11 @@ def test_deleting_is_not_needed(server: Weed, plan: Plan, monkeypatch: pytest.Mo
     for _ in range(2):
         progress = uploads.begin(target, plan)
         assert progress.uploads.keys() == plan.files.keys()
+        (begun,) = list_states(target)
+        assert (begun.files.keys(), begun.is_over) == (plan.files.keys(), False), "status tells how far it is"
         uploads.abandon(target, plan, progress)
+        assert not uploads.is_begun(target, plan)
+        assert read_status(target, 0.0).jobs == ()
         state = target.read(uploads.state_name(plan), limit=1 << 20)
         assert state is not None
         told = json.loads(state[0])

@@ -52,6 +52,11 @@ class JobState:
     """Spans that the last run could not make, and why."""
 
     @property
+    def is_over(self) -> bool:
+        """Left by a run that had ended and might not delete it."""
+        return not self.files and not self.uploads
+
+    @property
     def object_name(self) -> str:
         return state_name(self.fingerprint)
 

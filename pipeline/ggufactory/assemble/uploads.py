@@ -71,6 +71,12 @@ def complete(store: Store, file: FilePlan, progress: Progress) -> ObjectInfo:
         raise
 
 
+def is_begun(store: Store, plan: Plan) -> bool:
+    """Whether a run of the plan has a state that it has not done with."""
+    found = _own_state(store, plan)
+    return found is not None and not found[0].is_over
+
+
 def end(store: Store, plan: Plan) -> None:
     """Remove the state of a plan whose files are all finished; also that of a run killed before it could."""
     if store.stat(state_name(plan)):
@@ -116,6 +122,8 @@ def _join(store: Store, plan: Plan, progress: Progress) -> bool:
         tag = created
     else:
         state, tag = found
+        if not state.files:  # of an older release, or of a run that is over
+            state = replace(job_state.new_state(plan), uploads=state.uploads)
     added: dict[str, Upload] = {}
     try:
         for name, file in plan.files.items():

@@ -14,6 +14,8 @@ from typing import Any
 
 from ggufactory.errors import UnavailableError
 
+WORKER_BASE_BYTES = 1 << 30
+"""Of a worker before its first layer: PyTorch, transformers, a group of chunks."""
 FIX_MEMORY = "Keep fewer hidden states in memory (--hidden-memory), or compute in bfloat16 (--compute-dtype)"
 
 

@@ -40,8 +40,9 @@ from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.checkpoint.packing import unpacked
 from ggufactory.checkpoint.packing.scalars import read_scalars
 from ggufactory.checkpoint.weight_tensor import WeightTensor
+from ggufactory.checkpoint.whole_rows import read_whole
 from ggufactory.errors import InputError
-from ggufactory_kernels import TENSOR_TYPES, dequantize
+from ggufactory_kernels import dequantize
 
 _CPU = torch.device("cpu")
 _SCALE = ".weight_scale_2"
@@ -214,13 +215,13 @@ class StreamedModel:
         source = weights.source
         if source is None:
             raise InputError(f"tensor {weights.name} is stored as {weights.dtype}, which is no model's type")
-        out = np.empty((source.rows, TENSOR_TYPES[source.dtype].row_bytes(source.columns)), np.uint8)
-        source.read_rows(0, source.rows, out, self._read_range)
+        out = read_whole(source, self._read_range)
         if source.dtype in _DTYPES:
             return torch.from_numpy(out).view(_DTYPES[source.dtype]).reshape(weights.shape)
         numbers = dequantize(out, source.dtype, source.columns)
         # What NVFP4 matrices are multiplied by as a whole; nothing else has it.
-        numbers *= np.float32(self._scales.get(weights.name.removesuffix(".weight") + _SCALE, 1))
+        if (scale := self._scales.get(weights.name.removesuffix(".weight") + _SCALE)) is not None:
+            numbers *= np.float32(scale)
         return torch.from_numpy(numbers).reshape(weights.shape)
 
     def _read_range(self, file: str, offset: int, buffer: memoryview) -> None:

@@ -16,7 +16,7 @@ from ggufactory.calibrate.heap import FIX_MEMORY
 from ggufactory.calibrate.share_state import ShareState
 from ggufactory.cluster.session import Session
 from ggufactory.cluster.steps import Steps
-from ggufactory.cluster.submit import Call, options, run_all
+from ggufactory.cluster.submit import Call, bind, options, run_all
 from ggufactory.errors import GgufactoryError, IncompleteError
 
 _PROGRESS_SECONDS = 1.0
@@ -63,7 +63,7 @@ def collect_shares(session: Session, works: Sequence[Work], hidden_bytes: int, w
 
     def calls() -> Iterator[tuple[str, Call]]:
         for number, work in enumerate(works):
-            yield f"share {number}", _bind(task, number, work, hidden_bytes, steps)
+            yield f"share {number}", bind(task, number, work, hidden_bytes, steps)
 
     def on_result(result: tuple[int, Collected]) -> None:
         done[result[0]] = result[1]
@@ -123,7 +123,3 @@ def _collect_share(number: int, work: Work, hidden_bytes: int, steps: Any) -> tu
         on_step=lambda done: steps.note.remote(number, done, total),
     )
     return number, found
-
-
-def _bind(task: Any, *arguments: object) -> Call:
-    return lambda: task.remote(*arguments)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import ray
 
+from ggufactory.calibrate.heap import FIX_MEMORY
 from ggufactory.cluster.session import Session
-from ggufactory.cluster.submit import Call, Waiter, options, run_all
+from ggufactory.cluster.submit import Call, Waiter, bind, options, run_all
 from ggufactory.errors import IncompleteError
 
 if TYPE_CHECKING:
     from ggufactory.evaluate.divergence import Positions
     from ggufactory.evaluate.models import Share
-
-FIX_MEMORY = "Keep fewer hidden states in memory (--hidden-memory), or compute in bfloat16 (--compute-dtype)"
 
 
 class Watcher(Waiter, Protocol):
@@ -44,7 +43,7 @@ def compare_shares(
 
     def calls() -> Iterator[tuple[str, Call]]:
         for number, share in enumerate(shares):
-            yield f"share {number}", _bind(task, number, source, dict(rungs), share, compute_dtype, hidden_bytes)
+            yield f"share {number}", bind(task, number, source, dict(rungs), share, compute_dtype, hidden_bytes)
 
     def on_result(result: tuple[int, list[Positions]]) -> None:
         done[result[0]] = result[1]
@@ -73,7 +72,3 @@ def _compare_share(
     files = [RungFile(name, uri) for name, uri in rungs.items()]
     models = Models(open_checkpoint(source), files, getattr(torch, compute_dtype))
     return number, models.run(share, hidden_bytes, threads=1)
-
-
-def _bind(task: Any, *arguments: object) -> Call:
-    return lambda: task.remote(*arguments)

@@ -36,6 +36,10 @@ class Session:
         """The resources of every node that is alive."""
         return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
+    def cpus(self) -> int:
+        """Of all nodes; 1 at least."""
+        return max(int(sum(node.get("CPU", 0) for node in self.nodes())), 1)
+
     def fits(self, cpus: float, memory: int) -> bool:
         """Whether any node could ever run a task of this size."""
         return any(n.get("CPU", 0) >= cpus and n.get("memory", 0) >= memory for n in self.nodes())

@@ -39,6 +39,11 @@ _SCHEDULING_PATIENCE_SECONDS = 900.0
 Call = Callable[[], "ray.ObjectRef[Any]"]
 
 
+def bind(task: Any, *arguments: object) -> Call:
+    """The call that submits `task` with these arguments."""
+    return lambda: task.remote(*arguments)
+
+
 class Waiter(Protocol):
     """Who is told while the driver waits."""
 

@@ -16,7 +16,7 @@ from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt, SpanWork
 from ggufactory.cluster.devices import backend_of_worker, gpu_share
 from ggufactory.cluster.session import Session
 from ggufactory.cluster.span_task import make_span
-from ggufactory.cluster.submit import Call, Waiter, options, put_all, run_all
+from ggufactory.cluster.submit import Call, Waiter, bind, options, put_all, run_all
 from ggufactory.cluster.work import missing_spans
 from ggufactory.errors import GgufactoryError
 from ggufactory.plan.memory import WORKER_BASE_BYTES
@@ -91,7 +91,7 @@ def quantize(
             headers = put_all({file.name: plan.header(rung, file) for rung, file in files})
             weighed = sorted({p.tensor for p in work.pieces} & importance.keys())
             blobs = [*headers.values(), *(importance[name] for name in weighed)]
-            yield f"span {work.index}", _bind(task, work, (device, share), list(headers), weighed, *blobs)
+            yield f"span {work.index}", bind(task, work, (device, share), list(headers), weighed, *blobs)
 
     return run_all(session, calls(), plan.worker_bytes, on_receipt, waiter, on_failure=on_failure)
 
@@ -105,7 +105,7 @@ def checksum(
 ) -> dict[str, GgufactoryError]:
     """Read finished files back, one task each; the files that failed, by name."""
     task = ray.remote(_checksum_object).options(**options("checksum", memory=WORKER_BASE_BYTES))
-    calls = ((o.name, _bind(task, target, o.name, o.size, o.etag)) for o in objects)
+    calls = ((o.name, bind(task, target, o.name, o.size, o.etag)) for o in objects)
     return run_all(session, calls, WORKER_BASE_BYTES, on_checksum, waiter)
 
 
@@ -120,7 +120,3 @@ def _importance(plan: Plan) -> dict[str, npt.NDArray[np.float32]]:
         if values is not None:
             found[tensor.name] = values
     return found
-
-
-def _bind(task: Any, *arguments: object) -> Call:
-    return lambda: task.remote(*arguments)

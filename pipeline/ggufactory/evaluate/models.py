@@ -32,13 +32,8 @@ class Models:
     def __init__(self, checkpoint: Checkpoint, files: Sequence[RungFile], dtype: torch.dtype) -> None:
         places = origins(checkpoint)
         self._kept: Kept = {}
-        self.source = SourceModel(checkpoint, dtype, places, self._kept)
+        self._source = SourceModel(checkpoint, dtype, places, self._kept)
         self._rungs = [RungModel(checkpoint, dtype, places, self._kept, file) for file in files]
-
-    @property
-    def bytes_read(self) -> int:
-        """Of weights, of the source and of all files, so far."""
-        return self.source.bytes_read + sum(rung.bytes_read + rung.file.bytes_read for rung in self._rungs)
 
     def run(
         self,
@@ -49,7 +44,7 @@ class Models:
     ) -> list[Positions]:
         """As `evaluation_pass.run`."""
         return evaluation_pass.run(
-            self.source,
+            self._source,
             self._rungs,
             self._kept,
             share.chunks,

@@ -26,8 +26,6 @@ class RungFile:
         self._gguf: GgufCheckpoint = open_gguf_checkpoint(uri)
         self._tensors = {tensor.name: tensor for tensor in self._gguf.tensors}
         self._scales: dict[str, Numbers] = {}
-        self.bytes_read = 0
-        """Of weights, so far."""
 
     @property
     def size(self) -> int:
@@ -84,7 +82,6 @@ class RungFile:
     def _read(self, file: str, offset: int, into: npt.NDArray[np.uint8]) -> None:
         etag = self._gguf.files[file].etag
         self._gguf.store.read_into(file, offset, into.reshape(-1).data, etag=etag)
-        self.bytes_read += into.nbytes
 
     def _scale(self, name: str, numbers: Numbers, start: int, rows_per_matrix: int) -> None:
         """Matrices that came from NVFP4 are multiplied by one number each, which the file keeps apart."""

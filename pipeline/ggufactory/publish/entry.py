@@ -41,22 +41,26 @@ def entries_of(
     backends: Sequence[str],
 ) -> dict[str, Entry]:
     """The entries, by file name, of those files of the plan that have a checksum. `backends`: what quantized."""
-    at = datetime.now(UTC).isoformat(timespec="seconds")
+    made = {**made_by(), "kernels": sorted(backends)}
     return {
         file.name: {
             **_artifact(plan, rung, file, objects[file.name], checksums[file.name]),
             "source": source_of(plan),
             "imatrix": _imatrix(plan.importance),
-            "made_by": {
-                "ggufactory": __version__,
-                "reference": f"llama.cpp {LLAMA_CPP_COMMIT}, ggml {GGML_VERSION}",
-                "kernels": sorted(backends),
-                "at": at,
-            },
+            "made_by": made,
         }
         for rung in plan.rungs
         for file in rung.files
         if file.name in checksums
+    }
+
+
+def made_by() -> Entry:
+    """This release, what it equals, and now."""
+    return {
+        "ggufactory": __version__,
+        "reference": f"llama.cpp {LLAMA_CPP_COMMIT}, ggml {GGML_VERSION}",
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from ggufactory import __version__
 from ggufactory.plan.plan import Plan
 from ggufactory.publish import manifest
-from ggufactory.reference import GGML_VERSION, LLAMA_CPP_COMMIT
+from ggufactory.publish.entry import made_by
+from ggufactory.publish.rungs import IMATRIX
 from ggufactory.storage.checksum import checksum_object
 from ggufactory.storage.protocol import Store
-
-RUNG = "imatrix"
-"""What stands in the place of a rung's name."""
 
 
 def list_matrix(target: Store, plan: Plan) -> None:
@@ -32,7 +27,7 @@ def list_matrix(target: Store, plan: Plan) -> None:
     checksum = checksum_object(target, info)
     entry: manifest.Entry = {
         "file": matrix.file,
-        "rung": RUNG,
+        "rung": IMATRIX,
         "bytes": info.size,
         "crc32": f"{checksum.crc32:08x}",
         "sha256": checksum.sha256,
@@ -45,10 +40,6 @@ def list_matrix(target: Store, plan: Plan) -> None:
         "source": manifest.source_of(plan),
         "imatrix": None,
         "calibration": {**matrix.record.as_json(), "chunks": matrix.chunk_count, "entries": len(matrix.entries)},
-        "made_by": {
-            "ggufactory": __version__,
-            "reference": f"llama.cpp {LLAMA_CPP_COMMIT}, ggml {GGML_VERSION}",
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
+        "made_by": made_by(),
     }
     manifest.merge(target, {matrix.file: entry})
