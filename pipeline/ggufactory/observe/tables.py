@@ -13,9 +13,10 @@ from ggufactory.checkpoint.summary import CheckpointSummary
 from ggufactory.container.metadata import KeyValue
 from ggufactory.inspection import GgufSummary
 from ggufactory.job import Result
-from ggufactory.observe.numbers import show_bytes, show_seconds
+from ggufactory.observe.numbers import show_bytes, show_core_time, show_seconds
 from ggufactory.observe.tally import Tally
 from ggufactory.plan.plan import Plan, RungPlan
+from ggufactory.plan.processor_time import processor_seconds
 from ggufactory.publish.verify import Verdict
 
 _VALUE_SHOWN = 60
@@ -32,7 +33,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     total = show_bytes(sum(rung.bytes for rung in plan.rungs))
     console.print(
         f"{plan.elements:,} parameters of {plan.architecture} from {plan.source}: {total} in "
-        f"{len(plan.spans)} spans; a worker needs {show_bytes(plan.worker_bytes)}; plan {plan.fingerprint[:12]}",
+        f"{len(plan.spans)} spans; a worker needs {show_bytes(plan.worker_bytes)}; "
+        f"about {show_core_time(processor_seconds(plan))} with AVX-512; plan {plan.fingerprint[:12]}",
         highlight=False,
     )
     for note in plan.notes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ggufactory.plan.plan import Plan
+from ggufactory.plan.processor_time import processor_seconds
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
@@ -24,5 +25,6 @@ def as_json(plan: Plan) -> dict[str, Any]:
         ],
         "spans": len(plan.spans),
         "worker_bytes": plan.worker_bytes,
+        "processor_seconds": round(processor_seconds(plan)),
         "notes": list(plan.notes),
     }
