@@ -74,6 +74,8 @@ class LlamaShape:
         }
 
 
+LLAMA_8B = LlamaShape(layers=32, hidden=4096, intermediate=14336, heads=32, kv_heads=8, vocab=128256)
+LLAMA_70B = LlamaShape(layers=80, hidden=8192, intermediate=28672, heads=64, kv_heads=8, vocab=128256)
 LLAMA_405B = LlamaShape(layers=126, hidden=16384, intermediate=53248, heads=128, kv_heads=8, vocab=128256)
 
 
@@ -116,9 +118,14 @@ def write_llama_checkpoint(
 
 
 def write_headers_only_405b(folder: Path) -> None:
-    """Llama 3.1 405B by its headers: 191 sparse files of the right sizes (812 GB) that take no space.
+    """Llama 3.1 405B: 191 files of 812 GB."""
+    write_headers_only_llama31(folder, LLAMA_405B, shards=191)
 
-    The tokenizer is llama31's of 512 tokens, padded by the configuration to 128,256.
+
+def write_headers_only_llama31(folder: Path, shape: LlamaShape, shards: int) -> None:
+    """A Llama 3.1 by its headers: sparse files of the right sizes that take no space.
+
+    The tokenizer is llama31's of 512 tokens, padded by the configuration to the shape's vocabulary.
     """
     source = DATA / "architectures" / "llama31" / "checkpoint"
     rope = {
@@ -129,7 +136,7 @@ def write_headers_only_405b(folder: Path) -> None:
         "rope_theta": 500000.0,
         "rope_type": "llama3",
     }
-    config = LLAMA_405B.config(
+    config = shape.config(
         dtype="bfloat16",
         bos_token_id=508,
         eos_token_id=[509],
@@ -138,7 +145,7 @@ def write_headers_only_405b(folder: Path) -> None:
     )
     tokenizer_files = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
     _write_small_files(folder, config, source, tokenizer_files)
-    for path, tensors in _write_shard_headers(folder, LLAMA_405B, 191, "BF16"):
+    for path, tensors in _write_shard_headers(folder, shape, shards, "BF16"):
         with path.open("r+b") as file:
             file.truncate(path.stat().st_size + sum(prod(shape) * 2 for _, shape in tensors))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ggufactory.container.metadata import KeyValue, Scalar, ValueType
 from ggufactory.errors import InputError
@@ -99,10 +100,20 @@ def _encode_items(out: bytearray, kind: ValueType, items: tuple[Scalar, ...]) ->
     if kind is not ValueType.STRING:
         out += struct.pack(f"<{len(items)}{SCALAR_FORMATS[kind]}", *items)
         return
+    out += _encode_array_of_strings(items) if len(items) > 1 else _encode_strings(items)
+
+
+def _encode_strings(items: tuple[Scalar, ...]) -> bytes:
+    out = bytearray()
     for item in items:
         if not isinstance(item, str | bytes):
             raise TypeError(f"found {item!r}")
         _encode_string(out, item)
+    return bytes(out)
+
+
+_encode_array_of_strings = lru_cache(maxsize=8)(_encode_strings)
+"""All files of a ladder hold the same vocabulary. (Strings alone: as keys of a cache, 0.0 and -0.0 are the same.)"""
 
 
 def _encode_string(out: bytearray, text: str | bytes) -> None:

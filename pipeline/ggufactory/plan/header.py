@@ -33,11 +33,16 @@ class HeaderOf(Protocol):
     def __call__(self, tensors: tuple[int, int], split: Sequence[KeyValue], with_metadata: bool, /) -> bytes: ...
 
 
+def copied(metadata: Sequence[KeyValue]) -> tuple[KeyValue, ...]:
+    """The source's keys as the reference copies them: strings up to their first zero byte."""
+    return tuple(_copied(kv) for kv in metadata)
+
+
 def metadata_of(
     metadata: Sequence[KeyValue], rung: Rung, used: UsedImportance | None, pruned: KeyValue | None
 ) -> list[KeyValue]:
-    """The rung's keys. `metadata` as in the source; `pruned`: the new number of blocks."""
-    keys = {kv.key: _copied(kv) for kv in metadata}
+    """The rung's keys. `metadata`: `copied` from the source; `pruned`: the new number of blocks."""
+    keys = {kv.key: kv for kv in metadata}
     for kv in (
         KeyValue("general.quantization_version", ValueType.UINT32, QUANTIZATION_VERSION),
         KeyValue("general.file_type", ValueType.UINT32, rung.file_type.number),

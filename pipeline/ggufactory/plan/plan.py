@@ -20,7 +20,7 @@ from ggufactory.errors import PlanError
 from ggufactory.plan import conversion, importance, memory
 from ggufactory.plan.facts import facts_of
 from ggufactory.plan.files import FilePlan, Split, hash_of, plan_files
-from ggufactory.plan.header import encode_file_header, metadata_of
+from ggufactory.plan.header import copied, encode_file_header, metadata_of
 from ggufactory.plan.importance import UsedImportance, shown
 from ggufactory.plan.ladder import Rung, resolve
 from ggufactory.plan.layout import Piece, RowCosts, cut
@@ -159,9 +159,10 @@ def make(
     inputs = [[i.name, i.size, i.etag] for i in pinned.values()]
     converted = [t.converted_type for t in tensors]
     pruned = [KeyValue(f"{model.architecture}.block_count", ValueType.UINT32, block_count(tensors))]
+    given = copied(model.metadata)
     planned = []
     for number, draft in enumerate(drafts):
-        metadata = metadata_of(model.metadata, draft.rung, draft.used, pruned[0] if prune_layers else None)
+        metadata = metadata_of(given, draft.rung, draft.used, pruned[0] if prune_layers else None)
         weighed = [importance_matrix.sha256, sorted(draft.used.entries)] if importance_matrix and draft.used else []
         planned.append(
             RungPlan(
@@ -224,7 +225,8 @@ def _draft(
     used = importance.used_by(rung, matrix, before)
     weighed = used is not None
     decide = partial(decide_types, shapes, facts, rung.file_type, has_importance=weighed, in_order=in_order)
-    return _Draft(rung, decide(options=rung.options), decide(), used)
+    plain = decide()
+    return _Draft(rung, plain if rung.options == NO_OPTIONS else decide(options=rung.options), plain, used)
 
 
 def _place(tensor: OutputTensor) -> tuple[str, int]:

@@ -43,8 +43,8 @@ MILLION_WEIGHTS_PER_SECOND: Mapping[str, tuple[float | None, float | None]] = {
 From ops/benchmarks/2026-11-22-kernels.md."""
 
 SECONDS_PER_GB_WRITTEN = 8.7
-"""Everything but the quantizers: reading, checksums, uploading, reading back. What ops/benchmarks/2026-11-22-ladder-bartowski.md
-has beyond the quantizers' time, over the 9.22 GB that it wrote into a folder."""
+"""Everything but the quantizers: reading, checksums, uploading, reading back. What the job of
+ops/benchmarks/2026-11-22-ladder-bartowski.md took beyond these rates, over the 9.22 GB that it wrote into a folder."""
 
 
 def quantizing_seconds(plan: Plan) -> float:
