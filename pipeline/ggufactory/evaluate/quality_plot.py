@@ -9,7 +9,6 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from ggufactory.errors import InputError
-from ggufactory.evaluate.divergence import Quality
 from ggufactory.storage import open_file
 
 if TYPE_CHECKING:
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
+
+    from ggufactory.evaluate.divergence import Quality
 
 PLOT_SUFFIXES = (".svg", ".png")
 _DOTS_PER_INCH = 150
@@ -111,6 +112,8 @@ def _label(axes: Axes, points: Sequence[Point], renderer: RendererAgg) -> None:
     """Each name beside its point, where it hides least of the others: the nearest place that is free."""
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
+
+    from ggufactory.evaluate.divergence import Quality
 
     taken: list[Bbox] = []
     for point in points:
