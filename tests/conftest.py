@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +18,10 @@ from weed import Weed
 
 # The tests' Ray is theirs alone: no token is written to the home directory, nothing is reported.
 os.environ.update({"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"})
+if "GGUFACTORY_CONFIG_CACHE" not in os.environ:
+    # One for the run and every process that it starts, and nothing in the home directory.
+    os.environ["GGUFACTORY_CONFIG_CACHE"] = tempfile.mkdtemp(prefix="ggufactory-configs-")
+    atexit.register(shutil.rmtree, os.environ["GGUFACTORY_CONFIG_CACHE"], ignore_errors=True)
 if not Path("/dev/nvidiactl").exists():
     # Before anything imports Triton: without a GPU its kernels are interpreted.
     os.environ["TRITON_INTERPRET"] = "1"

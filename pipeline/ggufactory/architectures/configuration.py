@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from ggufactory.architectures.kept_configs import kept
 from ggufactory.checkpoint.json_object import clip
 from ggufactory.errors import InputError
 
@@ -27,7 +28,7 @@ def resolve_config(raw: Config) -> Config:
     InputError for numbers that no model has: classes make lists as long as they say.
     """
     _check_numbers(raw)
-    config = _through_transformers(raw)
+    config = kept(raw, _through_transformers)
     for name in _TEXT_MODELS:
         if name in config:
             config["text_config"] = config[name]

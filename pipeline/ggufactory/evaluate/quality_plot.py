@@ -113,8 +113,6 @@ def _label(axes: Axes, points: Sequence[Point], renderer: RendererAgg) -> None:
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
-    from ggufactory.evaluate.divergence import Quality
-
     taken: list[Bbox] = []
     for point in points:
         x, y = axes.transData.transform((point.bytes / _GIGABYTE, point.divergence))
