@@ -14,7 +14,7 @@ demo: $(READY)  ## quantize the bundled model to a three-rung ladder in ./out
 		--imatrix tests/data/imatrix/tinylm-bf16.imatrix.gguf
 
 test: lint types  ## everything that must pass
-	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

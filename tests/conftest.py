@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import emulated_cuda
@@ -27,6 +28,22 @@ if not Path("/dev/nvidiactl").exists():
     os.environ["TRITON_INTERPRET"] = "1"
 
 DATA = Path(__file__).parent / "data"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that wait for servers in turns with files that only compute, so that of two workers one waits while the
+    other computes, and the long ones of the first kind are begun long before the end."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting = {path for path, held in files.items() if any(map(_waits, held))}
+    pairs = zip_longest((path for path in files if path in waiting), (path for path in files if path not in waiting))
+    items[:] = [item for pair in pairs for path in pair if path is not None for item in files[path]]
+
+
+def _waits(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("cluster", "s3"))
 
 
 @pytest.fixture(scope="session")

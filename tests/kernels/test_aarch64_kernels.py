@@ -37,12 +37,13 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert switches is not None
     csrc, out = KERNELS / "ggufactory_kernels" / "csrc", tmp_path_factory.mktemp("aarch64")
     compile_ = [str(COMPILER), "-std=c++17", "-O3", *switches[1].split(), f"-I{csrc}"]
-    objects = []
+    objects, compilers = [], []
     for name, defines in BACKENDS.items():
         objects.append(str(out / f"{name}.o"))
         source = str(csrc / "cpu_backend.cc")
         options = [f"-DGK_BACKEND={name}", f'-DGK_ISA="{name}"', *defines]
-        subprocess.run([*compile_, *options, "-c", source, "-o", objects[-1]], check=True)
+        compilers.append(subprocess.Popen([*compile_, *options, "-c", source, "-o", objects[-1]]))
+    assert [compiler.wait() for compiler in compilers] == [0] * len(BACKENDS)
     sources = [
         str(HERE / "cross_main.cc"),
         *(str(csrc / name) for name in ("backends.cc", "codebooks.cc", "parallel.cc")),

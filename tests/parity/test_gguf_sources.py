@@ -46,7 +46,7 @@ def test_the_sources_are_the_converters(tmp_path: Path, tinylm: str, kind: str) 
 
 
 @pytest.mark.parametrize("case", ["plain", "imatrix"])
-@pytest.mark.parametrize("span_bytes", [None, 50_000])
+@pytest.mark.parametrize("span_bytes", [None, 200_000])
 def test_one_file(tmp_path: Path, contents: Contents, tinylm_imatrix: str, case: str, span_bytes: int | None) -> None:
     source = write_gguf(tmp_path / "tinylm-BF16.gguf", contents.metadata, contents.tensors)
     imatrix = tinylm_imatrix if case == "imatrix" else None
