@@ -16,12 +16,12 @@ from itertools import pairwise
 from typing import Any
 
 from ggufactory.assemble.exact_sum import ExactSum
-from ggufactory.assemble.job_state import STATE_FOLDER
+from ggufactory.assemble.job_state import LATEST, STATE_FOLDER
 from ggufactory.errors import GgufactoryError, InputError
 from ggufactory.plan.files import FilePlan
 from ggufactory.plan.plan import Plan, RungPlan
 from ggufactory.plan.tensor_errors import PieceErrors, relative_error
-from ggufactory.storage.protocol import Store
+from ggufactory.storage.protocol import ObjectInfo, Store
 
 _NAME = re.compile(rf"{re.escape(STATE_FOLDER)}/([0-9a-f]{{32}})-errors\.json")
 _FORMAT = 1
@@ -41,6 +41,21 @@ def plan_of(name: str) -> str | None:
     """The beginning of the fingerprint of the plan whose sums an object of this name holds; None: it is no such."""
     found = _NAME.fullmatch(name)
     return found[1] if found else None
+
+
+def list_kept(store: Store) -> list[ObjectInfo]:
+    """The sums of whatever plans, by name."""
+    return [info for info in store.list(f"{STATE_FOLDER}/") if plan_of(info.name)]
+
+
+def saved_at(store: Store, name: str) -> float:
+    """When sums were written, in seconds of Unix time; 0 where that cannot be read."""
+    found = store.read(name, limit=_LIMIT)
+    try:
+        saved = float(json.loads(found[0])["saved"]) if found else 0.0
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return 0.0
+    return saved if 0 <= saved < LATEST else 0.0
 
 
 def forget(store: Store, fingerprint: str) -> None:
