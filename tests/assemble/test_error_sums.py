@@ -14,6 +14,7 @@ from ggufactory.assemble import error_sums, uploads
 from ggufactory.assemble.error_sums import ErrorSums, sums_name
 from ggufactory.errors import InputError, UnavailableError
 from ggufactory.plan.plan import Plan
+from ggufactory.plan.progress import Progress
 from ggufactory.plan.tensor_errors import PieceErrors
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
@@ -71,11 +72,16 @@ def test_a_later_run_goes_on(target: Store, plan: Plan) -> None:
 def test_what_was_added_is_kept_when_the_run_fails(target: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     sums = ErrorSums(target, plan, plan.files)
     monkeypatch.setattr(error_sums, "_SECONDS_BETWEEN", 1e9)
-    with pytest.raises(KeyboardInterrupt), sums.kept():
-        for span in range(3):
-            sums.add(span, [])
-        assert ErrorSums.resume(target, plan, plan.files).spans == {0}, "not written for each"
-        raise KeyboardInterrupt
+
+    def fail() -> None:
+        with sums.kept():
+            for span in range(3):
+                sums.add(span, [])
+            assert ErrorSums.resume(target, plan, plan.files).spans == {0}, "not written for each"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
     assert ErrorSums.resume(target, plan, plan.files).spans == {0, 1, 2}
 
 
@@ -145,11 +151,15 @@ def test_other_objects_are_refused(target: Store, plan: Plan, data: bytes) -> No
 
 
 def test_they_go_with_the_plans_state(target: Store, plan: Plan) -> None:
-    for end in (lambda: uploads.end(target, plan), lambda: uploads.abandon(target, plan, progress)):
+    ends: list[Callable[[Progress], None]] = [
+        lambda progress: uploads.end(target, plan),
+        lambda progress: uploads.abandon(target, plan, progress),
+    ]
+    for end in ends:
         progress = uploads.begin(target, plan)
         _write(target, plan)
         assert [info.name for info in error_sums.list_kept(target)] == [sums_name(plan.fingerprint)]
-        end()
+        end(progress)
         assert target.list() == []
 
 

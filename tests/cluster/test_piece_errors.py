@@ -30,7 +30,9 @@ LADDER = ("BF16", "Q8_0", "Q4_K_M", "IQ2_M")
 
 @pytest.fixture
 def plan(tmp_path: Path, tinylm: str, tinylm_imatrix: str) -> Plan:
-    spec = JobSpec(source=tinylm, ladder=LADDER, to=str(tmp_path / "out"), imatrix=(tinylm_imatrix,), span_bytes=300_000)
+    spec = JobSpec(
+        source=tinylm, ladder=LADDER, to=str(tmp_path / "out"), imatrix=(tinylm_imatrix,), span_bytes=300_000
+    )
     return job.make_plan(spec, open_store(str(tmp_path / "out")))
 
 
