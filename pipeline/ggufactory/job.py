@@ -318,21 +318,8 @@ def _make(target: Store, plan: Plan, progress: Progress, watcher: Watcher, share
         unlisted = _unlisted(plan, progress, listed)
         watcher.stage("checksum", len(unlisted))
         _raise_failed(tasks.checksum(session, unlisted, target.uri, checked, watcher))
-    lost = _errors_of_files(plan, errors, listed)
+    lost = errors.of_files(listed)
     manifest.merge(target, manifest.entries_of(plan, progress.finished, checksums, sorted(backends), lost))
-
-
-def _errors_of_files(
-    plan: Plan, measured: ErrorSums, listed: Mapping[str, manifest.Entry]
-) -> dict[str, Mapping[str, float]]:
-    """By file name: what this plan has measured, or the manifest tells of the same bytes."""
-    found: dict[str, Mapping[str, float]] = {}
-    for rung in plan.rungs:
-        for file in rung.files:
-            entry = listed.get(file.name, {})
-            known = entry.get("errors", {}) if entry.get("identity") == file.identity else {}
-            found[file.name] = measured.of_file(rung, file) or known
-    return found
 
 
 def _shown_in_ray(plan: Plan) -> dict[str, str]:

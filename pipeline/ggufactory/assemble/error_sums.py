@@ -10,7 +10,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
@@ -140,6 +140,16 @@ class ErrorSums:
             rows, error, magnitude = self._sums.get(key, (0, ExactSum(), ExactSum()))
             if rows == tensor.rows and (value := relative_error(error.value, magnitude.value)) is not None:
                 found[tensor.name] = value
+        return found
+
+    def of_files(self, listed: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, float]]:
+        """By file name: what was measured, or what `listed`, the manifest's entries, tells of the same bytes."""
+        found: dict[str, Mapping[str, float]] = {}
+        for rung in self._plan.rungs:
+            for file in rung.files:
+                entry = listed.get(file.name, {})
+                known = entry.get("errors", {}) if entry.get("identity") == file.identity else {}
+                found[file.name] = self.of_file(rung, file) or known
         return found
 
     @property
