@@ -19,6 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         {
             "cli_job",
             "cli_imatrix",
+            "cli_inspect",
             "cli_calibrate",
             "cli_evaluate",
             "cli_card",
@@ -31,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"job_file", "cli_metrics", "packed_job", "cli_coverage"}),
     frozenset({"observe", "cli_help"}),
     frozenset({"sync", "leftovers", "target_status"}),
-    frozenset({"job", "inspection"}),
+    frozenset({"job", "inspection", "error_inspection"}),
     frozenset({"job_calibration"}),
     frozenset({"calibration_job", "evaluation_job"}),
     frozenset({"calibration_run", "evaluation_run", "evaluation_rungs"}),

@@ -10,6 +10,7 @@ import pytest
 
 from ggufactory import job
 from ggufactory.assemble import uploads
+from ggufactory.assemble.error_sums import ErrorSums, sums_name
 from ggufactory.assemble.lease import acquire
 from ggufactory.cli import main
 from ggufactory.leftovers import find_leftovers
@@ -54,6 +55,24 @@ def test_an_abandoned_job_is_listed_and_then_deleted(
     assert _gc(capsys, target.uri, "--older-than", "0s", "--delete")["deleted"] is True
     assert list(target.list_uploads()) == []
     assert target.list() == []
+
+
+def test_errors_are_as_old_as_their_plan(target: Store, plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of a plan that nobody knows, by when they were written."""
+    progress = uploads.begin(target, plan)
+    sums = ErrorSums(target, plan, plan.files)
+    with sums.kept():
+        sums.add(0, [])
+    name = sums_name(plan.fingerprint)
+    target.put(sums_name("f" * 32), b"no JSON")
+    target.put(".ggufactory-jobs/of-somebody-else-errors.json", b"{}")
+    found = find_leftovers(target, time.time() + 6 * DAY, 7 * DAY)
+    assert [(item.kind, item.name) for item in found.stale] == [("errors", sums_name("f" * 32))]
+    assert name in {item.name for item in found.recent}
+    assert name in {item.name for item in find_leftovers(target, time.time() + 8 * DAY, 7 * DAY).stale}
+    uploads.abandon(target, plan, progress)
+    assert _gc(capsys, target.uri, "--older-than", "0s", "--delete")["stale"][0]["bytes"] == 7
+    assert [info.name for info in target.list(".ggufactory-jobs/")] == [".ggufactory-jobs/of-somebody-else-errors.json"]
 
 
 def test_age_is_that_of_the_newest_part(target: Store, plan: Plan) -> None:

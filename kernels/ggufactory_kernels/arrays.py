@@ -85,6 +85,14 @@ def packed_bytes(packed: Any, row_bytes: int, what: str) -> tuple[npt.NDArray[np
     return _flat_bytes(packed), int(packed.shape[0])
 
 
+def packed_on_gpu(packed: Any, row_bytes: int, what: str) -> torch.Tensor:
+    """Rows of packed blocks [rows, row_bytes] on a GPU: themselves, or a copy. `what` names the type."""
+    tensor = on_gpu(packed, ("uint8",), "packed rows")
+    if tensor.shape[1] != row_bytes:
+        raise ValueError(f"packed {what} rows have the shape [rows, {row_bytes}], found {list(tensor.shape)}")
+    return tensor
+
+
 def importance_values(importance: Any, columns: int) -> npt.NDArray[np.float32]:
     """Importance as a contiguous array, checked: float32 [columns], finite, not negative."""
     if str(getattr(importance, "dtype", None)).removeprefix("torch.") != "float32":

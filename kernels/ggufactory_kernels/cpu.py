@@ -62,6 +62,29 @@ def dequantize_rows(
     _cpu.dequantize(_usable(isa), type_.number, packed, out, threads)
 
 
+def square_error_rows(
+    held: npt.NDArray[np.uint8],
+    held_type: TensorType,
+    stored: npt.NDArray[np.uint8],
+    stored_type: TensorType,
+    columns: int,
+    importance: npt.NDArray[np.float32] | None,
+    out: npt.NDArray[np.float64],
+    threads: int,
+    isa: str | None,
+) -> None:
+    """Of each row of `held` and of `stored`, all flat and of matching sizes, two sums to `out`: `gk.square_errors`.
+
+    ValueError where this build lacks a kernel or this machine the instruction set.
+    """
+    for type_ in (held_type, stored_type):
+        if type_.name not in KERNEL_TYPES:
+            raise ValueError(f"this build cannot dequantize {type_.name}; it can {', '.join(KERNEL_TYPES)}")
+    _cpu.square_errors(
+        _usable(isa), held_type.number, held, stored_type.number, stored, columns, importance, out, threads
+    )
+
+
 def _usable(isa: str | None) -> str:
     if isa is None:
         return best_instruction_set()

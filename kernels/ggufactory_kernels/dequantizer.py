@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ggufactory_kernels import backends
-from ggufactory_kernels.arrays import is_torch_tensor, lies_on_gpu, memory_errors, on_gpu, packed_bytes
+from ggufactory_kernels.arrays import is_torch_tensor, lies_on_gpu, memory_errors, packed_bytes, packed_on_gpu
 from ggufactory_kernels.types import TensorType, tensor_type
 
 if TYPE_CHECKING:
@@ -63,10 +63,7 @@ def _dequantize_on_gpu(packed: Any, source: TensorType, columns: int, isa: str |
     from ggufactory_kernels import cuda
 
     with memory_errors():
-        tensor = on_gpu(packed, ("uint8",), "packed rows")
-        if tensor.shape[1] != source.row_bytes(columns):
-            wanted = f"[rows, {source.row_bytes(columns)}]"
-            raise ValueError(f"packed {source.name} rows have the shape {wanted}, found {list(tensor.shape)}")
+        tensor = packed_on_gpu(packed, source.row_bytes(columns), source.name)
         weights = cuda.dequantize(tensor, source, columns)
     if lies_on_gpu(packed):
         return weights

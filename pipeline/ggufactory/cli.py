@@ -15,8 +15,9 @@ from ggufactory.cli_card import add_card_command
 from ggufactory.cli_evaluate import add_evaluate_command
 from ggufactory.cli_fetch import add_fetch_command
 from ggufactory.cli_gc import add_gc_command
-from ggufactory.cli_help import ABOUT, EXIT_CODES, INSPECT, PLAN, QUANTIZE, REPUBLISH, VERIFY
+from ggufactory.cli_help import ABOUT, EXIT_CODES, PLAN, QUANTIZE, REPUBLISH, VERIFY
 from ggufactory.cli_imatrix import add_imatrix_commands
+from ggufactory.cli_inspect import add_inspect_command
 from ggufactory.cli_job import add_cluster_flags, add_job_flags, add_release_flags, job_spec
 from ggufactory.cli_metrics import add_metrics_flags, exports_of
 from ggufactory.cli_publish import add_publish_command
@@ -24,7 +25,6 @@ from ggufactory.cli_status import add_status_command
 from ggufactory.cli_submit import add_submit_command
 from ggufactory.cli_sync import add_sync_command
 from ggufactory.errors import GgufactoryError, InputError, LeaseHeldError
-from ggufactory.inspection import inspect
 from ggufactory.observe import tables
 from ggufactory.observe.console import stdout_console
 from ggufactory.observe.job_meter import JobMeter
@@ -112,11 +112,6 @@ def _verify(options: argparse.Namespace) -> int:
     return 0
 
 
-def _inspect(options: argparse.Namespace) -> int:
-    tables.print_inspection(stdout_console(), inspect(options.path))
-    return 0
-
-
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("ggufactory", description=ABOUT, epilog=EXIT_CODES, formatter_class=raw)
@@ -148,16 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--public-key", metavar="KEY", help="minisign's public key, a file or itself: check signatures")
     check.set_defaults(command=_verify)
 
-    look = commands.add_parser(
-        "inspect",
-        help="summarize a checkpoint or a GGUF file",
-        description=INSPECT,
-        epilog=EXIT_CODES,
-        formatter_class=raw,
-    )
-    look.add_argument("path", metavar="CHECKPOINT_OR_GGUF", help="a folder, a .gguf file, or either on s3:// or hf://")
-    look.set_defaults(command=_inspect)
-
+    add_inspect_command(commands)
     add_card_command(commands)
     add_publish_command(commands)
     add_fetch_command(commands)

@@ -86,6 +86,10 @@ when it is whole and right; until then it is NAME.part, and the same command goe
 
 INSPECT = """\
 Summarize a checkpoint or a GGUF file by its headers: architecture, tensors, types, sizes, metadata.
+
+With --errors: how much each rung of a target loses, and in which tensors the most. The relative error of a tensor
+is the root of its squared errors over its squared weights, each weighted by the importance matrix where the job had
+one; `ggufactory quantize` measures it and keeps it in manifest.json. 0 % is the source.
 """
 
 IMATRIX = """\

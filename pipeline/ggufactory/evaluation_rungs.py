@@ -12,7 +12,7 @@ from ggufactory.errors import InputError
 from ggufactory.evaluate.rung_file import RungFile
 from ggufactory.publish import manifest
 from ggufactory.publish.release import release
-from ggufactory.publish.rungs import IMATRIX, MadeRung, made_rungs
+from ggufactory.publish.rungs import MadeRung, rungs_of_model
 from ggufactory.storage import open_store
 from ggufactory.storage.protocol import Store
 
@@ -65,15 +65,7 @@ def _of_target(target: str, ladder: Collection[str], name: str | None) -> dict[s
 
 
 def _rungs(store: Store, target: str, name: str | None) -> list[MadeRung]:
-    """InputError where they are of several models."""
-    made = [rung for rung in made_rungs(manifest.require(store).entries.values()) if rung.rung != IMATRIX]
-    found = [rung for rung in made if name is None or rung.name == name]
-    names = sorted({rung.name for rung in found})
-    if len(names) > 1:
-        raise InputError(f"{target} has rungs of {len(names)} models: {', '.join(names)}", fix="Choose one with --name")
-    if not found:
-        raise InputError(f"{target} has no rungs of {name}" if name else f"{target} has no rungs")
-    return found
+    return rungs_of_model(manifest.require(store).entries.values(), name, target)
 
 
 def _stem(uri: str) -> str:

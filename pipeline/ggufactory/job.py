@@ -14,6 +14,7 @@ from ggufactory import __version__, interrupts, job_calibration
 from ggufactory.architectures import ConversionOptions, describe, read_metadata
 from ggufactory.architectures.source_card import source_card
 from ggufactory.assemble import uploads
+from ggufactory.assemble.error_sums import ErrorSums
 from ggufactory.calibrate.imatrix import read_importance_matrices
 from ggufactory.checkpoint import Checkpoint, GgufCheckpoint, open_source
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt
@@ -288,6 +289,7 @@ def _make(target: Store, plan: Plan, progress: Progress, watcher: Watcher, share
     def stored(receipt: SpanReceipt) -> None:
         for name, part in receipt.parts:
             progress.parts[name][part.number] = part
+        errors.add(receipt.index, receipt.errors)
         backends.add(receipt.backend)
         watcher.span_done(receipt)
 
@@ -299,20 +301,25 @@ def _make(target: Store, plan: Plan, progress: Progress, watcher: Watcher, share
 
     checksums: dict[str, Checksum] = {}
     backends: set[str] = set()
+    errors = ErrorSums.resume(target, plan, progress.uploads.keys())
+    progress.measured = errors.spans
     watcher.planned(plan, count_missing(plan, progress))
     with shared.use(tasks.shared_bytes(plan), _shown_in_ray(plan)) as session:
         with interrupts.held():
             watcher.joined(session)
-        failed = tasks.quantize(session, plan, progress, target.uri, stored, watcher.span_failed, watcher, device)
+        with errors.kept():
+            failed = tasks.quantize(session, plan, progress, target.uri, stored, watcher.span_failed, watcher, device)
         uploads.park(target, plan, {name: str(error) for name, error in failed.items()})
         _raise_failed(failed)
         for file in plan.files.values():
             if file.name not in progress.finished:
                 progress.finished[file.name] = uploads.complete(target, file, progress)
-        unlisted = _unlisted(plan, progress, manifest.read(target)[0])
+        listed = manifest.read(target)[0]
+        unlisted = _unlisted(plan, progress, listed)
         watcher.stage("checksum", len(unlisted))
         _raise_failed(tasks.checksum(session, unlisted, target.uri, checked, watcher))
-    manifest.merge(target, manifest.entries_of(plan, progress.finished, checksums, sorted(backends)))
+    lost = errors.of_files(listed)
+    manifest.merge(target, manifest.entries_of(plan, progress.finished, checksums, sorted(backends), lost))
 
 
 def _shown_in_ray(plan: Plan) -> dict[str, str]:

@@ -13,8 +13,8 @@ from typing import Literal, Protocol
 
 Kind = Literal["counter", "gauge", "histogram"]
 
-STAGES = ("read", "convert", "quantize", "upload", "checksum")
-"""What tasks spend their time with: the first four a span's, the last a file's."""
+STAGES = ("read", "convert", "quantize", "measure", "upload", "checksum")
+"""What tasks spend their time with: the last is a file's, all others a span's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ def test_what_the_receipt_has_measured(source: Path, tmp_path: Path) -> None:
     assert {kind: q.weights for kind, q in receipt.quantized.items()} == expected
     assert set(expected) == {"Q8_0", "Q6_K", "Q4_K"}
     assert all(q.seconds > 0 for q in receipt.quantized.values())
-    assert set(receipt.stages) == {"read", "convert", "quantize", "upload"}
+    assert set(receipt.stages) == {"read", "convert", "quantize", "measure", "upload"}
     assert receipt.stages["quantize"] >= sum(q.seconds for q in receipt.quantized.values())
 
 

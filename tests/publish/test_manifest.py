@@ -49,7 +49,9 @@ def written(tmp_path: Path, tinylm: str, imatrix: str, **asked: Any) -> tuple[An
         assert info is not None
         objects[name] = info
     checksums = dict.fromkeys(plan.files, Checksum(1, "a" * 64))
-    manifest.merge(store, entries_of(plan, objects, checksums, ["cpu x"]), CardHeader({"quantized_by": "me"}, "# Hi"))
+    errors = {name: {"output.weight": 0.0182, "token_embd.weight": 0.0} for name in plan.files}
+    entries = entries_of(plan, objects, checksums, ["cpu x"], errors)
+    manifest.merge(store, entries, CardHeader({"quantized_by": "me"}, "# Hi"))
     return plan, json.loads((tmp_path / "out" / "manifest.json").read_text())
 
 
@@ -128,6 +130,19 @@ def test_a_manifest_of_the_first_format_is_read_and_becomes_one_of_the_second(tm
 def test_what_is_no_manifest(tmp_path: Path, change: dict[str, object], told: str) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 2, "artifacts": [], **change}))
     with pytest.raises(InputError, match=told):
+        manifest.load(open_store(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "errors", [7, [], None, {"t": -0.1}, {"t": "0.1"}, {"t": True}, {"t": float("inf")}, {"t": {}}]
+)
+def test_errors_that_are_none(tmp_path: Path, errors: object) -> None:
+    made_target(tmp_path, {"Q8_0": 10})
+    path = tmp_path / "manifest.json"
+    content = json.loads(path.read_text())
+    content["artifacts"][0]["errors"] = errors
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"name-Q8_0\.gguf: errors: wanted a relative error for each tensor"):
         manifest.load(open_store(str(tmp_path)))
 
 

@@ -44,11 +44,22 @@ struct Kernel {
     void (*mean_squares)(const Rows& rows, int64_t first, int64_t last, float* out);
 };
 
+// Weighted sums of squares of one row, as far as it has been added up: of the differences between what it was and
+// what is stored, and of what it was. A column's lane is its number modulo kLanes in every build.
+struct SquareSums {
+    static constexpr int kLanes = 8;
+    double error[kLanes];
+    double magnitude[kLanes];
+};
+
 // One instruction set's kernels.
 struct Backend {
     const char* isa;
     const Kernel* kernels;
     int count;
+    // Adds `count` columns, the first of which is in lane 0. `importance`: one per column, or null.
+    void (*add_squares)(const float* x, const float* stored, const float* importance, int64_t count,
+                        SquareSums& sums);
 };
 
 }  // namespace ggufactory

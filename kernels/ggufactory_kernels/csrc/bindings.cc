@@ -26,17 +26,22 @@ using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::
 using WritableBytes = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using WritableFloats = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using WritableDoubles = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-const Kernel& find_kernel(const std::string& isa, int type) {
+const Backend& find_backend(const std::string& isa) {
     for (const AvailableBackend& available : all_backends()) {
         if (isa != available.backend->isa) continue;
         if (!available.supported) throw nb::value_error("this machine does not have the instruction set");
-        for (int i = 0; i < available.backend->count; ++i) {
-            if (available.backend->kernels[i].type == type) return available.backend->kernels[i];
-        }
-        throw nb::value_error("no kernel for the type");
+        return *available.backend;
     }
     throw nb::value_error("no such instruction set in this build");
+}
+
+const Kernel& find_kernel(const Backend& backend, int type) {
+    for (int i = 0; i < backend.count; ++i) {
+        if (backend.kernels[i].type == type) return backend.kernels[i];
+    }
+    throw nb::value_error("no kernel for the type");
 }
 
 SourceFormat source_format(int type) {
@@ -52,7 +57,7 @@ SourceFormat source_format(int type) {
 std::tuple<int, int64_t> quantize(const std::string& isa, int type, int source_type, const Bytes& source,
                                   int64_t columns, const std::optional<Floats>& importance,
                                   const WritableBytes& out, int threads) {
-    const Kernel& kernel = find_kernel(isa, type);
+    const Kernel& kernel = find_kernel(find_backend(isa), type);
     const SourceFormat format = source_format(source_type);
     const int64_t weights = static_cast<int64_t>(source.size()) / (format == SourceFormat::kF32 ? 4 : 2);
     if (columns <= 0 || columns % kernel.block || weights % columns) throw nb::value_error("no whole rows");
@@ -74,7 +79,7 @@ std::tuple<int, int64_t> quantize(const std::string& isa, int type, int source_t
 }
 
 void dequantize(const std::string& isa, int type, const Bytes& packed, const WritableFloats& out, int threads) {
-    const Kernel& kernel = find_kernel(isa, type);
+    const Kernel& kernel = find_kernel(find_backend(isa), type);
     const int64_t blocks = static_cast<int64_t>(packed.size()) / kernel.block_bytes;
     if (packed.size() % kernel.block_bytes) throw nb::value_error("no whole blocks");
     if (static_cast<int64_t>(out.size()) != blocks * kernel.block) {
@@ -82,6 +87,27 @@ void dequantize(const std::string& isa, int type, const Bytes& packed, const Wri
     }
     const nb::gil_scoped_release release;
     dequantize_parallel(kernel, packed.data(), blocks, out.data(), threads);
+}
+
+// To `out` of each row: the weighted sums of squares of its errors, and of its weights (parallel.h).
+void square_errors(const std::string& isa, int held_type, const Bytes& held, int stored_type, const Bytes& stored,
+                   int64_t columns, const std::optional<Floats>& importance, const WritableDoubles& out,
+                   int threads) {
+    const Backend& backend = find_backend(isa);
+    const Kernel &from = find_kernel(backend, held_type), &to = find_kernel(backend, stored_type);
+    if (columns <= 0 || columns % from.block || columns % to.block) throw nb::value_error("no whole rows");
+    const int64_t rows = static_cast<int64_t>(out.size()) / 2;
+    const auto fits = [&](const Kernel& kernel, const Bytes& bytes) {
+        return static_cast<int64_t>(bytes.size()) == rows * (columns / kernel.block) * kernel.block_bytes;
+    };
+    if (out.size() % 2 || !fits(from, held) || !fits(to, stored)) throw nb::value_error("the sizes do not match");
+    if (importance && static_cast<int64_t>(importance->size()) != columns) {
+        throw nb::value_error("the importance has the wrong size");
+    }
+    const StoredRows both = {from, held.data(), to, stored.data(), columns, rows,
+                             importance ? importance->data() : nullptr};
+    const nb::gil_scoped_release release;
+    square_errors_parallel(backend, both, out.data(), threads);
 }
 
 // (name, whether this machine has it), best first.
@@ -124,6 +150,10 @@ NB_MODULE(_cpu, module) {
                nb::arg("out").noconvert(), nb::arg("threads"));
     module.def("dequantize", &ggufactory::dequantize, nb::arg("isa"), nb::arg("type"),
                nb::arg("packed").noconvert(), nb::arg("out").noconvert(), nb::arg("threads"));
+    module.def("square_errors", &ggufactory::square_errors, nb::arg("isa"), nb::arg("held_type"),
+               nb::arg("held").noconvert(), nb::arg("stored_type"), nb::arg("stored").noconvert(),
+               nb::arg("columns"), nb::arg("importance").noconvert().none(), nb::arg("out").noconvert(),
+               nb::arg("threads"));
     module.def("instruction_sets", &ggufactory::instruction_sets);
     module.def("kernel_types", &ggufactory::kernel_types);
     module.def("codebook", &ggufactory::codebook, nb::arg("type"));

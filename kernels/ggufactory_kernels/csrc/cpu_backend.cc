@@ -1,5 +1,6 @@
 // The table of kernels of one instruction set. The build compiles this file once for each, with GK_BACKEND
 // the name of the table, GK_ISA what it is called, and GK_SCALAR where lanes are plain numbers.
+#include "add_squares.h"
 #include "affine_k_quants.h"
 #include "convert_floats.h"
 #include "dequantize_grids.h"
@@ -82,6 +83,6 @@ constexpr Kernel kKernels[] = {
 }  // namespace
 
 extern const Backend GK_BACKEND;
-const Backend GK_BACKEND = {GK_ISA, kKernels, sizeof kKernels / sizeof *kKernels};
+const Backend GK_BACKEND = {GK_ISA, kKernels, sizeof kKernels / sizeof *kKernels, add_squares};
 
 }  // namespace ggufactory

@@ -8,10 +8,19 @@
 namespace ggufactory {
 namespace {
 
-// What the digits of a grid point stand for.
-constexpr float kIq2Values[4] = {8, 25, 43, 0};
-constexpr float kIq3XxsValues[8] = {4, 12, 20, 28, 36, 44, 52, 62};
-constexpr float kIq3SValues[8] = {1, 3, 5, 7, 9, 11, 13, 15};
+// What the digits of a grid point stand for. Sums, which a compiler's vectors are enough for, and not tables.
+inline int iq2_value(int digit) { return 8 + 17 * digit + (digit >> 1); }  // 8, 25, 43
+inline int iq3_xxs_value(int digit) { return 4 + 8 * digit + 2 * ((digit + 1) >> 3); }  // 4, 12 ... 52, 62
+inline int iq3_s_value(int digit) { return 1 + 2 * digit; }
+
+// `f`, or -f where the lowest bit of `sign` is set.
+inline float with_sign(float f, int sign) {
+    uint32_t bits;
+    std::memcpy(&bits, &f, sizeof bits);
+    bits ^= static_cast<uint32_t>(sign) << 31;
+    std::memcpy(&f, &bits, sizeof f);
+    return f;
+}
 
 // Seven stored signs; the eighth makes their number even.
 inline int eight_signs(uint32_t seven) {
@@ -21,13 +30,16 @@ inline int eight_signs(uint32_t seven) {
 // Eight weights: the point's digits as values, times `scale`, negative where a sign bit is set.
 inline void write_iq2_point(int point, int signs, float scale, float* y) {
     for (int i = 0; i < 8; ++i) {
-        y[i] = scale * kIq2Values[point >> (2 * i) & 3] * (signs >> i & 1 ? -1.f : 1.f);
+        y[i] = with_sign(scale * static_cast<float>(iq2_value(point >> (2 * i) & 3)), signs >> i);
     }
 }
 
 // Four weights.
-inline void write_iq3_point(int point, const float* values, int signs, float scale, float* y) {
-    for (int i = 0; i < 4; ++i) y[i] = scale * values[point >> (3 * i) & 7] * (signs >> i & 1 ? -1.f : 1.f);
+template <int (*value)(int digit)>
+void write_iq3_point(int point, int signs, float scale, float* y) {
+    for (int i = 0; i < 4; ++i) {
+        y[i] = with_sign(scale * static_cast<float>(value(point >> (3 * i) & 7)), signs >> i);
+    }
 }
 
 inline float iq2_scale(float d, int four_bits) { return d * (0.5f + static_cast<float>(four_bits)) * 0.25f; }
@@ -77,8 +89,8 @@ struct FromIQ3_XXS : IQ3_XXSLayout {
             const float scale = d * (0.5f + static_cast<float>(word >> 28)) * 0.5f;
             for (int k = 0; k < 8; ++k) {
                 const int signs = eight_signs(word >> (7 * (k / 2)) & 127) >> (4 * (k % 2));
-                write_iq3_point(kIq3XxsGrid[block[kQuants + 8 * j + k]], kIq3XxsValues, signs, scale,
-                                y + 32 * j + 4 * k);
+                write_iq3_point<iq3_xxs_value>(kIq3XxsGrid[block[kQuants + 8 * j + k]], signs, scale,
+                                               y + 32 * j + 4 * k);
             }
         }
     }
@@ -91,8 +103,8 @@ struct FromIQ3_S : IQ3_SLayout {
             const int high = block[kHighQuants + k / 8] >> (k % 8) & 1;
             const int four_bits = block[kSubScales + k / 16] >> (4 * (k / 8 % 2)) & 15;
             const float scale = d * static_cast<float>(1 + 2 * four_bits);
-            write_iq3_point(kIq3SGrid[block[kQuants + k] | high << 8], kIq3SValues,
-                            block[kSigns + k / 2] >> (4 * (k % 2)), scale, y + 4 * k);
+            write_iq3_point<iq3_s_value>(kIq3SGrid[block[kQuants + k] | high << 8],
+                                         block[kSigns + k / 2] >> (4 * (k % 2)), scale, y + 4 * k);
         }
     }
 };

@@ -33,6 +33,33 @@ void run_pieces(int64_t count, int64_t piece, int threads, const Work& work) {
     for (std::thread& helper : helpers) helper.join();
 }
 
+// A whole number of blocks of every type, and small enough for the nearest cache.
+constexpr int64_t kColumnsAtOnce = 256;
+
+// Pairwise, so that the order is the same however wide the registers are.
+double sum_lanes(const double* lanes) {
+    return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+}
+
+const uint8_t* blocks_at(const Kernel& kernel, const uint8_t* rows, int64_t weight) {
+    return rows + weight / kernel.block * kernel.block_bytes;
+}
+
+void add_row(const Backend& backend, const StoredRows& rows, int64_t row, double* out) {
+    float x[kColumnsAtOnce], stored[kColumnsAtOnce];
+    SquareSums sums = {};
+    for (int64_t column = 0; column < rows.columns; column += kColumnsAtOnce) {
+        const int64_t count = std::min(kColumnsAtOnce, rows.columns - column);
+        const int64_t weight = row * rows.columns + column;
+        rows.held_type.dequantize(blocks_at(rows.held_type, rows.held, weight), count / rows.held_type.block, x);
+        rows.stored_type.dequantize(blocks_at(rows.stored_type, rows.stored, weight), count / rows.stored_type.block,
+                                    stored);
+        backend.add_squares(x, stored, rows.importance ? rows.importance + column : nullptr, count, sums);
+    }
+    out[0] = sum_lanes(sums.error);
+    out[1] = sum_lanes(sums.magnitude);
+}
+
 }  // namespace
 
 Fault quantize_parallel(const Kernel& kernel, Rows rows, int64_t blocks, int threads) {
@@ -62,6 +89,15 @@ Fault quantize_parallel(const Kernel& kernel, Rows rows, int64_t blocks, int thr
 void dequantize_parallel(const Kernel& kernel, const uint8_t* packed, int64_t blocks, float* out, int threads) {
     run_pieces(blocks, kChunkWeights / kernel.block, threads, [&](int64_t first, int64_t last) {
         kernel.dequantize(packed + first * kernel.block_bytes, last - first, out + first * kernel.block);
+        return true;
+    });
+}
+
+void square_errors_parallel(const Backend& backend, const StoredRows& rows, double* out, int threads) {
+    static_assert(SquareSums::kLanes == 8);
+    const int64_t piece = std::max<int64_t>(1, kChunkWeights / rows.columns);
+    run_pieces(rows.rows, piece, threads, [&](int64_t first, int64_t last) {
+        for (int64_t row = first; row < last; ++row) add_row(backend, rows, row, out + 2 * row);
         return true;
     });
 }

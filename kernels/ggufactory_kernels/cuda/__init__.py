@@ -18,7 +18,7 @@ from ggufactory_kernels.types import TensorType
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["KERNEL_TYPES", "dequantize", "missing", "quantize"]
+__all__ = ["KERNEL_TYPES", "dequantize", "missing", "quantize", "square_errors"]
 
 
 def missing() -> str | None:
@@ -38,6 +38,20 @@ def dequantize(packed: torch.Tensor, source: TensorType, columns: int) -> torch.
     from ggufactory_kernels.cuda.tensors import dequantize_tensor
 
     return dequantize_tensor(packed, source, columns, driver.gpu(_number(packed)))
+
+
+def square_errors(
+    rows: torch.Tensor,
+    held: TensorType,
+    packed: torch.Tensor,
+    stored: TensorType,
+    columns: int,
+    importance: npt.NDArray[np.float32] | None,
+) -> torch.Tensor:
+    """As `gk.square_errors` of tensors on a GPU, on the current stream; the result is beside `rows`."""
+    from ggufactory_kernels.cuda.row_errors import add_row_errors
+
+    return add_row_errors(rows, held, packed, stored, columns, importance, driver.gpu(_number(rows)))
 
 
 def _number(tensor: Any) -> int:

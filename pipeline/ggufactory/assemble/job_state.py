@@ -20,7 +20,7 @@ LEASE = f"{STATE_FOLDER}/lease.json"
 
 _STATE_NAME = re.compile(rf"{re.escape(STATE_FOLDER)}/[0-9a-f]{{32}}\.json")
 _LIMIT = 4 << 20
-_LATEST = 1e11
+LATEST = 1e11
 """Of Unix times that are believed: some three thousand years."""
 _PARKED_KEPT = 200
 _MESSAGE_KEPT = 500
@@ -107,7 +107,7 @@ def _decode(value: Any) -> JobState:
     name, source = value.get("name", ""), value.get("source", "")
     began = value.get("began")
     texts = [value["fingerprint"], name, source, *uploads.values(), *parked.values()]
-    if not all(isinstance(text, str) for text in texts) or not (began is None or 0 <= began < _LATEST):
+    if not all(isinstance(text, str) for text in texts) or not (began is None or 0 <= began < LATEST):
         raise ValueError
     return JobState(value["fingerprint"], uploads, name, source, began, files, parked)
 

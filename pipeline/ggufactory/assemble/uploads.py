@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ggufactory.assemble import job_state
+from ggufactory.assemble import error_sums, job_state
 from ggufactory.assemble.job_state import JobState
 from ggufactory.errors import InputError, UnavailableError, UploadGoneError
 from ggufactory.plan.files import FilePlan
@@ -79,6 +79,7 @@ def is_begun(store: Store, plan: Plan) -> bool:
 
 def end(store: Store, plan: Plan) -> None:
     """Remove the state of a plan whose files are all finished; also that of a run killed before it could."""
+    error_sums.forget(store, plan.fingerprint)
     if store.stat(state_name(plan)):
         _forget(store, plan)
 
@@ -87,6 +88,7 @@ def abandon(store: Store, plan: Plan, progress: Progress) -> None:
     """Drop the uploads of a plan that can never finish, so that nothing is left behind."""
     for upload in progress.uploads.values():
         store.abort(upload)
+    error_sums.forget(store, plan.fingerprint)
     _forget(store, plan)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ggufactory.architectures.model import RowMap
 from ggufactory.checkpoint.rows import SourceRows
+from ggufactory.plan.tensor_errors import PieceErrors
 from ggufactory.storage.checksum import Checksum
 from ggufactory.storage.protocol import Part, Upload
 
@@ -60,6 +61,8 @@ class SpanWork:
     """Of each source file that is read."""
     pieces: tuple[PieceWork, ...]
     parts: tuple[PartWork, ...]
+    only_measured: tuple[tuple[int, str, bool], ...] = ()
+    """What parts that are stored were made of, where that was not measured: piece, type, weighted by importance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class SpanReceipt:
     """Seconds in each stage (`metrics.STAGES`) over all threads; stages overlap."""
     quantized: Mapping[str, Quantized]
     """By tensor type."""
+    errors: tuple[PieceErrors, ...] = ()
     retries: int = 0
     """Attempts before this one, on whatever worker."""
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import ggufactory_kernels as gk
 from ggufactory.checkpoint.rows import Bytes
 from ggufactory.cluster.descriptor import PartWork, PieceWork, Quantized, SpanReceipt, SpanWork
+from ggufactory.cluster.piece_errors import ErrorMeter
 from ggufactory.cluster.row_conversion import convert_rows
 from ggufactory.cluster.span_reader import SpanReader, Tile
 from ggufactory.cluster.stage_clock import StageClock
@@ -57,6 +58,7 @@ def make_span(
             data = packer.part(number, headers.get(part.upload.name, b""))
             uploads.start(part, data)
             del data
+        packer.measure_stored()
         stored = uploads.finish()
         fetched = reader.finish()
     return SpanReceipt(
@@ -71,6 +73,7 @@ def make_span(
         backend=device if device == "cuda" else f"cpu {best_instruction_set()}",
         stages=clock.seconds(),
         quantized=packer.quantized(),
+        errors=packer.errors.report(),
     )
 
 
@@ -128,6 +131,7 @@ class _Packer:
         self._device = device
         self._uses = Counter(key for part in work.parts for key in _keys(part))
         self._kept: dict[_Key, Bytes] = {}
+        self.errors = ErrorMeter(work.pieces, importance, clock, threads)
         self.quantizations = 0
 
     def part(self, number: int, header: bytes) -> Bytes:
@@ -158,19 +162,38 @@ class _Packer:
         if key in self._kept:
             rows[:] = self._kept[key] if self._uses[key] else self._kept.pop(key)
             return
+        self._pack_piece(key, piece, rows)
+        if key.kind != piece.converted_type and self._uses[key]:
+            self._kept[key] = rows.copy()
+
+    def measure_stored(self) -> None:
+        """The errors of what earlier runs have stored; tile by tile, since nobody wants the bytes."""
+        for key in map(_Key._make, self._work.only_measured):
+            if not self.errors.has(key):
+                self._pack_piece(key, self._work.pieces[key.piece], None)
+
+    def _pack_piece(self, key: _Key, piece: PieceWork, rows: Bytes | None) -> None:
+        """Into `rows`, if they are given, and measured."""
         # The held type goes through the kernel too: it copies, and refuses what is not finite.
+        row_bytes = gk.TENSOR_TYPES[key.kind].row_bytes(piece.columns)
+        device = self._device_of(key)
         spent = 0.0
         for tile in self._reader.tiles(key.piece):
+            shape = (tile.stop - tile.start, row_bytes)
+            out = np.empty(shape, np.uint8) if rows is None else rows[tile.start : tile.stop]
             began = time.monotonic()
-            self._pack(key, piece, tile, rows[tile.start : tile.stop])
+            self._pack(key, piece, tile, out)
             spent += time.monotonic() - began
+            self.errors.add(key, tile.start, self._reader.held[key.piece][tile.start : tile.stop], out, device)
         self._clock.add("quantize", spent)
         if key.kind != piece.converted_type:
             self.quantizations += 1
             self._weights[key.kind] += piece.rows * piece.columns
             self._seconds[key.kind] += spent
-            if self._uses[key]:
-                self._kept[key] = rows.copy()
+
+    def _device_of(self, key: _Key) -> str:
+        """Plain numbers are copied, which is not worth the way to a GPU."""
+        return self._device if gk.TENSOR_TYPES[key.kind].is_quantized else "cpu"
 
     def _pack(self, key: _Key, piece: PieceWork, tile: Tile, out: Bytes) -> None:
         """One tile, cut where a matrix of a stack ends: each matrix has importance of its own."""
@@ -189,8 +212,7 @@ class _Packer:
                     out[row - tile.start : stop - tile.start],
                     importance=importance[matrix] if importance is not None else None,
                     threads=self._threads,
-                    # Plain numbers are copied, which is not worth the way to a GPU.
-                    device=self._device if gk.TENSOR_TYPES[key.kind].is_quantized else "cpu",
+                    device=self._device_of(key),
                 )
             except ValueError as error:
                 where = f"tensor {piece.tensor}, rows {piece.start + row} to {piece.start + stop}"

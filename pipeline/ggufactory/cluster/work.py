@@ -13,19 +13,24 @@ from ggufactory.plan.progress import Progress
 
 
 def missing_spans(plan: Plan, progress: Progress, target: str) -> Iterator[SpanWork]:
-    """Every span that some file still lacks, with the parts that are missing and no others."""
+    """Every span that some file still lacks, with the parts that are missing and no others; and those whose parts
+    were stored by a run that ended before it could tell their errors."""
     for index, pieces in enumerate(plan.spans):
         parts = tuple(_missing_parts(plan, progress, index))
-        if parts:
+        unmeasured = tuple(dict.fromkeys(_unmeasured(plan, progress, index)))
+        if parts or unmeasured:
             work = tuple(_piece_work(plan, piece) for piece in pieces)
             files = {file for piece in work for s in piece.sources for file in s.files}
             etags = {file: plan.sources[file].etag for file in sorted(files)}
-            yield SpanWork(index, plan.source, target, etags, work, parts)
+            yield SpanWork(index, plan.source, target, etags, work, parts, unmeasured)
 
 
 def count_missing(plan: Plan, progress: Progress) -> int:
     """How many spans `missing_spans` would yield."""
-    return sum(any(True for _ in _missing_parts(plan, progress, index)) for index in range(len(plan.spans)))
+    return sum(
+        any(True for find in (_missing_parts, _unmeasured) for _ in find(plan, progress, index))
+        for index in range(len(plan.spans))
+    )
 
 
 def _missing_parts(plan: Plan, progress: Progress, index: int) -> Iterator[PartWork]:
@@ -44,6 +49,21 @@ def _missing_parts(plan: Plan, progress: Progress, index: int) -> Iterator[PartW
                 types=tuple(rung.decisions[name].type for name in names),
                 weighted=tuple(rung.weighs(name) for name in names),
             )
+
+
+def _unmeasured(plan: Plan, progress: Progress, index: int) -> Iterator[tuple[int, str, bool]]:
+    """What the stored parts of unfinished files were made of, where nobody knows what it loses."""
+    if index in progress.measured:
+        return
+    tensors = [plan.tensors[piece.tensor] for piece in plan.spans[index]]
+    for rung in plan.rungs:
+        for file in rung.files:
+            if index - file.first_span + 1 not in progress.parts.get(file.name, ()):
+                continue
+            for number, tensor in enumerate(tensors):
+                kind = rung.decisions[tensor.name].type
+                if kind != tensor.converted_type:
+                    yield number, kind, rung.weighs(tensor.name)
 
 
 def _piece_work(plan: Plan, piece: Piece) -> PieceWork:

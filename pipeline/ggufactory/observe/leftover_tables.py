@@ -24,7 +24,7 @@ def print_leftovers(console: Console, target: str, found: Leftovers, now: float,
     """A row for each thing that is stale, and one line for what is not."""
     table = plain_table("kind", "name", "unused for>", "parts>", "stored>")
     for item in found.stale:
-        size = show_bytes(item.bytes) if item.kind == "upload" else ""
+        size = show_bytes(item.bytes) if item.kind != "state" else ""
         parts = str(item.parts) if item.kind == "upload" else ""
         table.add_row(item.kind, item.name, _age(now - item.last_used), parts, size)
     if found.stale:

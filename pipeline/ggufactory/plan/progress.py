@@ -15,3 +15,5 @@ class Progress:
     uploads: dict[str, Upload] = field(default_factory=dict)
     parts: dict[str, dict[int, Part]] = field(default_factory=dict)
     """The parts that are stored, by number."""
+    measured: set[int] = field(default_factory=set)
+    """Spans of which it is known what the tensors of every unfinished file lose."""

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from ggufactory import __version__
@@ -39,14 +40,17 @@ def entries_of(
     objects: Mapping[str, ObjectInfo],
     checksums: Mapping[str, Checksum],
     backends: Sequence[str],
+    errors: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> dict[str, Entry]:
-    """The entries, by file name, of those files of the plan that have a checksum. `backends`: what quantized."""
+    """The entries, by file name, of those files of the plan that have a checksum. `backends`: what quantized;
+    `errors`: by file name, the relative errors of its tensors, as far as they were measured."""
     made = {**made_by(), "kernels": sorted(backends)}
     return {
         file.name: {
             **_artifact(plan, rung, file, objects[file.name], checksums[file.name]),
             "source": source_of(plan),
             "imatrix": _imatrix(plan.importance),
+            **({"errors": dict(errors[file.name])} if errors.get(file.name) else {}),
             "made_by": made,
         }
         for rung in plan.rungs
@@ -94,7 +98,14 @@ def check(entry: object) -> Entry:
     ):
         if not isinstance(value, wanted_kind):
             raise ValueError(f"{name}: {where}: wanted another kind of value")
+    errors = entry.get("errors", {})
+    if not isinstance(errors, dict) or not all(_is_error(value) for value in errors.values()):
+        raise ValueError(f"{name}: errors: wanted a relative error for each tensor")
     return entry
+
+
+def _is_error(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator]
 
 
 def is_current(entry: Entry | None, file: FilePlan, info: ObjectInfo) -> bool:

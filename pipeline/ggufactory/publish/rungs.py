@@ -52,6 +52,19 @@ def made_rungs(entries: Iterable[Entry]) -> list[MadeRung]:
     return sorted(rungs, key=lambda rung: (rung.name, -rung.bytes, rung.rung))
 
 
+def rungs_of_model(entries: Iterable[Entry], name: str | None, where: str) -> list[MadeRung]:
+    """Those of the model called `name`, or of the only one, without its importance matrix; the largest first.
+    InputError where there are none, or several models."""
+    made = [rung for rung in made_rungs(entries) if rung.rung != IMATRIX]
+    found = [rung for rung in made if name is None or rung.name == name]
+    names = sorted({rung.name for rung in found})
+    if len(names) > 1:
+        raise InputError(f"{where} has rungs of {len(names)} models: {', '.join(names)}", fix="Choose one with --name")
+    if not found:
+        raise InputError(f"{where} has no rungs of {name}" if name else f"{where} has no rungs")
+    return found
+
+
 def select(rungs: Sequence[MadeRung], wanted: str, name: str | None, where: str) -> MadeRung:
     """The rung called `wanted`, in any case, or the one that has a file of that name. `name` chooses among
     several models. InputError that lists what is there, or says that it is not all there."""
