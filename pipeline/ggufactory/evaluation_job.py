@@ -79,7 +79,7 @@ def _check_numbers(file: RungFile, checkpoint: Checkpoint, described: Model) -> 
     """By a vector that no rung changes: the cheapest to read that tells two models apart."""
     for output in reversed(described.tensors):
         plain = len(output.shape) == 1 and len(output.sources) == 1 and not output.row_map and not output.value_map
-        if plain and file.is_kept(output.name):
+        if plain and file.type_of(output.name) == "F32":
             rows = output.sources[0]
             file.check_numbers(output, dequantize(read_whole(rows, reader_of(checkpoint)), rows.dtype, rows.columns))
             return

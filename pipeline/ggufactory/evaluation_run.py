@@ -52,7 +52,7 @@ class EvaluationRun:
         for good; what stores and clusters raise."""
         if self._spec.workers > 1 or self._spec.ray_address:
             return self._on_cluster()
-        models = Models(self._checkpoint, self._files, getattr(torch, self._spec.compute_dtype))
+        models = Models(self._checkpoint, self._files, self._spec.arithmetic)
         share = self._shares(1)[0]
         return models.run(share, self._spec.hidden_bytes, torch.get_num_threads(), self._watcher.advanced)
 
@@ -71,7 +71,7 @@ class EvaluationRun:
         from ggufactory.cluster.evaluation import compare_shares
         from ggufactory.cluster.session import open_session
 
-        source = StreamedModel(self._checkpoint, getattr(torch, self._spec.compute_dtype))
+        source = StreamedModel(self._checkpoint, getattr(torch, self._spec.arithmetic.compute_dtype))
         with open_session(self._spec.ray_address, self._spec.workers, shared_bytes=self._chunks.nbytes) as session:
             workers = self._spec.workers
             if self._spec.ray_address:
@@ -81,7 +81,7 @@ class EvaluationRun:
                 self._checkpoint.store.uri,
                 {file.name: file.uri for file in self._files},
                 self._shares(workers),
-                self._spec.compute_dtype,
+                self._spec.arithmetic.compute_dtype,
                 self._spec.hidden_bytes,
                 # One layer at a time, but of the heads the source's and a rung's.
                 WORKER_BASE_BYTES

@@ -60,9 +60,9 @@ class RungFile:
                 fix="Give the checkpoint, in the revision, that it was made from as --source",
             )
 
-    def is_kept(self, name: str) -> bool:
-        """Whether the tensor is stored in single precision, as it was."""
-        return self._tensors[name].type == "F32"
+    def type_of(self, name: str) -> str:
+        """What the tensor is stored as."""
+        return self._tensors[name].type
 
     def read_rows(self, name: str, start: int, stop: int) -> Numbers:
         """Rows [start, stop) of a tensor, counted through all of its matrices, as numbers [rows, columns]."""
