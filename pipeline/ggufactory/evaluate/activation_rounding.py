@@ -1,9 +1,9 @@
 """Inputs of matrix products rounded as llama.cpp's processors round them, by the type of the weights.
 
 ggml has no product of quantized weights and single-precision activations: on a CPU each row of activations is first
-brought into the type that goes with the weights (`vec_dot_type` in ggml-cpu.c), mostly eight bits and a scale. Source of
-the arithmetic: `quantize_row_q8_0_ref`, `quantize_row_q8_1_ref` and `quantize_row_q8_K_ref` of ggml-quants.c, with
-ties to even, as the kernels for x86-64 have it. Left out is one rounding: the sums of blocks that Q8_1 keeps in 16 bits.
+brought into the type that goes with the weights (`vec_dot_type` in ggml-cpu.c), mostly eight bits and a scale. Source
+of the arithmetic: `quantize_row_q8_0_ref`, `quantize_row_q8_1_ref` and `quantize_row_q8_K_ref` of ggml-quants.c, with
+ties to even, as the kernels for x86-64 have it. Left out is one rounding: the sums that Q8_1 keeps in 16 bits.
 """
 
 from __future__ import annotations

@@ -37,9 +37,7 @@ class Models:
         self._kept: Kept = {}
         self._source = SourceModel(checkpoint, dtype, device, places, self._kept)
         rounds = how.activations == AS_LLAMA_CPP
-        self._rungs = [
-            RungModel(checkpoint, dtype, device, places, self._kept, file, rounds=rounds) for file in files
-        ]
+        self._rungs = [RungModel(checkpoint, dtype, device, places, self._kept, file, rounds=rounds) for file in files]
         # A group fills a GPU, and its memory.
         self._one_thread = device.type != "cpu"
 

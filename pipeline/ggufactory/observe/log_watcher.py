@@ -39,6 +39,10 @@ class LogWatcher:
     def calibrated(self, done: int, total: int, what: str) -> None:
         self._line(f'calibrated="{done} of {total} {what}"')
 
+    def evaluated(self, done: int, total: int) -> None:
+        if done == total or time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._line(f'evaluated="{done} of {total} layers and comparisons"')
+
     def joined(self, session: Session) -> None:
         nodes = session.nodes()
         cpus = sum(node.get("CPU", 0) for node in nodes)
