@@ -54,7 +54,8 @@ def _blocks(blocks: torch.Tensor) -> torch.Tensor:
 def _super_blocks(blocks: torch.Tensor) -> torch.Tensor:
     """Q8_K: the number that is farthest from zero becomes -127."""
     farthest = blocks.gather(-1, blocks.abs().argmax(dim=-1, keepdim=True))
-    inverse = torch.where(farthest != 0, -_LARGEST / farthest, 0)
+    # Of a number by a tensor PyTorch makes a product with the inverse, which is rounded twice.
+    inverse = torch.where(farthest != 0, torch.tensor(-_LARGEST) / farthest, 0)
     scale = torch.where(farthest != 0, 1 / inverse, 0)
     return (blocks * inverse).round().clamp(max=_LARGEST) * scale
 
