@@ -1,4 +1,4 @@
-"""Activations as llama.cpp's processors round them: number by number, and in the figures that llama-perplexity found."""
+"""Activations as llama.cpp's processors round them: number by number, and in what llama-perplexity found."""
 
 from __future__ import annotations
 
