@@ -18,6 +18,7 @@ from ggufactory.checkpoint import open_checkpoint
 from ggufactory.cluster.evaluation import Rung, Work, _compare_share
 from ggufactory.errors import InputError, SourceChangedError, UnavailableError
 from ggufactory.evaluate import models
+from ggufactory.evaluate.arithmetic import Arithmetic
 from ggufactory.evaluate.models import Share
 from ggufactory.evaluate.rung_file import RungFile
 from ggufactory.evaluation_job import Evaluated, evaluate
@@ -109,9 +110,7 @@ def test_a_worker_opens_the_file_that_the_driver_opened(target: Path, tinylm: st
 
 
 @pytest.mark.cluster
-def test_figures_of_a_rung_that_was_made_anew_are_not_listed(
-    target: Path, tinylm: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_figures_of_a_rung_that_was_made_anew_are_not_listed(target: Path, tinylm: str) -> None:
     def listed_anew() -> None:
         store = open_store(str(target))
         entries = manifest.require(store).entries
@@ -220,8 +219,10 @@ def test_the_device_reaches_the_models(target: Path, tinylm: str, monkeypatch: p
     evaluate(_spec(target, tinylm, device="cuda", chunks=2), Log())
     assert asked == ["cuda"]
     assert threads == [torch.get_num_threads()]
-    model = models.SourceModel(open_checkpoint(tinylm), torch.float32, torch.device("meta"), {}, {})
-    assert model.device.type == "meta"
+    monkeypatch.setattr(models, "device_of", lambda _: torch.device("meta"))
+    file = RungFile("Q4_0", str(target / "m-Q4_0.gguf"))
+    opened = models.Models(open_checkpoint(tinylm), [file], Arithmetic(device="cuda"))
+    assert {model.device.type for model in (opened._source, *opened._rungs)} == {"meta"}
 
 
 def test_a_gpu_that_is_not_there(made: Path, tinylm: str, monkeypatch: pytest.MonkeyPatch) -> None:
