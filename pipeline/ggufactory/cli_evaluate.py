@@ -7,7 +7,9 @@ import json
 import posixpath
 from dataclasses import asdict
 
+from ggufactory.checkpoint.source_name import source_name
 from ggufactory.cli_help import EVALUATE, EXIT_CODES
+from ggufactory.cli_metrics import add_outcome_flags, exports_of
 from ggufactory.evaluate.arithmetic import ACTIVATIONS, COMPUTE_DTYPES, DEVICES, EXACT
 from ggufactory.evaluate.quality_plot import check_plot, points_of, write_plot
 from ggufactory.evaluation_job import evaluate
@@ -50,6 +52,7 @@ def add_evaluate_command(commands: argparse._SubParsersAction[argparse.ArgumentP
     add("--pre", metavar="NAME", dest="pre_tokenizer", help="llama.cpp's name of an unknown pre-tokenizer")
     add("--plot", metavar="FILE", help="draw size against divergence: .svg or .png, local or on s3://")
     add("--json", action="store_true", help="print the figures as JSON")
+    add_outcome_flags(parser)
     parser.set_defaults(command=_evaluate)
 
 
@@ -73,7 +76,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     if options.plot:
         check_plot(options.plot)
-    found = evaluate(spec, CalibrationLog(steps="layers and comparisons"))
+    log = CalibrationLog(steps="layers and comparisons")
+    with exports_of(options) as exports, exports.run("evaluate", source_name(spec.source), log.warn):
+        found = evaluate(spec, log)
     if options.plot:
         title = f"{posixpath.basename(options.source.rstrip('/'))}: size and divergence of each rung"
         write_plot(options.plot, points_of(found.rungs, found.sizes), title)

@@ -73,6 +73,14 @@ def unevaluated(job: JobSpec, plan: Plan, target: Store) -> tuple[str, ...]:
     return tuple(found)
 
 
+def fingerprint_of(job: JobSpec) -> str:
+    """Equal for jobs that evaluate rungs in the same way; empty for those that evaluate none."""
+    if job.evaluation is None:
+        return ""
+    spec = _spec(job, "")
+    return fingerprint(spec, read_texts(spec), job.evaluation.ladder)
+
+
 def evaluate_rungs(
     job: JobSpec, rungs: tuple[str, ...], plan: Plan, target: Store, signer: Signer | None, watcher: Watcher
 ) -> Evaluated:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufactory import __version__
+from ggufactory import __version__, job_evaluation
 from ggufactory.errors import InputError, UnavailableError
-from ggufactory.evaluate.settings import EvaluationSettings
 from ggufactory.job import already_made, make_plan
 from ggufactory.job_file import load_job
 from ggufactory.packed_job import JOB_FILE, pack_job
@@ -60,7 +59,7 @@ def submit(submission: Submission, say: Say, write: Callable[[str], object]) -> 
         from ggufactory.cluster.job_server import JobServer
 
         server = JobServer(submission.address)
-        name = submission_name(plan, target.uri, spec.evaluation)
+        name = submission_name(plan, target.uri, job_evaluation.fingerprint_of(spec))
         for _ in range(_ATTEMPTS):
             attempt, last = latest_attempt(name, server.jobs())
             if last and not last.ended:
@@ -81,9 +80,10 @@ def submit(submission: Submission, say: Say, write: Callable[[str], object]) -> 
     return _outcome(server.follow(job_id, write)) if submission.wait else 0
 
 
-def submission_name(plan: Plan, target: str, evaluation: EvaluationSettings | None = None) -> str:
-    """Of a plan for a target, and of what is evaluated there, the same wherever it is submitted from."""
-    place = hashlib.sha256((target + (repr(evaluation) if evaluation else "")).encode()).hexdigest()
+def submission_name(plan: Plan, target: str, evaluation: str = "") -> str:
+    """Of a plan for a target, the same wherever it is submitted from. `evaluation`: fingerprint of how its rungs are
+    evaluated, if they are."""
+    place = hashlib.sha256((target + evaluation).encode()).hexdigest()
     return f"ggufactory-{plan.fingerprint[:_FINGERPRINT_DIGITS]}-{place[:_TARGET_DIGITS]}"
 
 

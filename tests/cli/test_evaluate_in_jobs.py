@@ -316,6 +316,21 @@ def test_flags_go_over_the_file(tmp_path: Path, tinylm: str, capsys: pytest.Capt
     assert "no evaluation text" in capsys.readouterr().err
 
 
+def test_a_submission_knows_what_is_evaluated(tmp_path: Path, tinylm: str) -> None:
+    """By the text itself, wherever it lies."""
+    spec = _spec(tinylm, tmp_path)
+    (tmp_path / "evaluation.txt").write_bytes(Path(tinylm, "evaluation.txt").read_bytes())
+    elsewhere = _spec(tinylm, tmp_path, evaluation=_settings(tinylm, texts=(str(tmp_path / "evaluation.txt"),)))
+    others = [
+        _spec(tinylm, tmp_path, evaluation=_settings(tinylm, **{k: v}))
+        for k, v in (("chunks", 5), ("ladder", ("Q8_0",)), ("activations", "as-llama.cpp"), ("context", 64))
+    ]
+    fingerprints = {job_evaluation.fingerprint_of(job) for job in (spec, elsewhere, *others)}
+    assert job_evaluation.fingerprint_of(spec) == job_evaluation.fingerprint_of(elsewhere)
+    assert len(fingerprints) == 5
+    assert job_evaluation.fingerprint_of(_spec(tinylm, tmp_path, evaluation=None)) == ""
+
+
 def test_its_texts_travel_with_a_job(tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text("Some text.")
     asked = {"source": "s3://a/b", "to": "s3://c/d", "ladder": ["Q8_0"]}

@@ -25,9 +25,7 @@ _OTHERS_FILE = {"Bucket": "gguf", "Key": "others/tiny.gguf"}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
     places = {"sources": "models/checkpoints", "targets": "gguf/ladders"}
-    policies = {name: bucket_policy(name, **places) for name in ("driver", "worker")}
-    models = bucket_policy("worker-models", **places)
-    policies["modelling worker"] = {**models, "Statement": [*policies["worker"]["Statement"], *models["Statement"]]}
+    policies = {name: bucket_policy(name, **places) for name in ("driver", "worker", "worker-models")}
     with Weed(tmp_path_factory.mktemp("weed"), policies=policies) as started:
         for place in (_SOURCE, _FILE, _MANIFEST, _STATE, _OTHERS_MODEL, _OTHERS_FILE):
             started.client().put_object(**place, Body=b"content")
@@ -98,7 +96,7 @@ def test_a_worker_reads_sources_and_writes_files_and_that_is_all(server: Weed) -
 
 def test_a_worker_that_runs_models_keeps_their_state(server: Weed) -> None:
     """As `ShareState` does; and lists the source, as whoever opens a checkpoint."""
-    client = server.client(server.credentials_of("modelling worker"))
+    client = server.client(server.credentials_of("worker-models"))
     for kind in ("calibration", "evaluation"):
         folder = f"ladders/tiny/.ggufactory-{kind}/0/0-4"
         state = {"Bucket": "gguf", "Key": f"{folder}/sums-0001"}
