@@ -18,11 +18,16 @@ class SilentWatcher:
     warnings: list[str] = field(default_factory=list)
     calibration: list[tuple[int, int]] = field(default_factory=list)
 
+    evaluation: list[tuple[int, int]] = field(default_factory=list)
+
     def planned(self, plan: Plan, spans_left: int) -> None:
         self.spans_left = spans_left
 
     def calibrated(self, done: int, total: int, what: str) -> None:
         self.calibration.append((done, total))
+
+    def evaluated(self, done: int, total: int) -> None:
+        self.evaluation.append((done, total))
 
     def joined(self, session: Session) -> None:
         pass

@@ -29,6 +29,7 @@ from ggufactory.observe import tables
 from ggufactory.observe.console import stdout_console
 from ggufactory.observe.job_meter import JobMeter
 from ggufactory.observe.job_watcher import job_watcher
+from ggufactory.observe.quality_table import print_quality
 from ggufactory.plan.summary import as_json
 from ggufactory.publish.signing import Verifier
 from ggufactory.publish.verify import verify
@@ -81,6 +82,8 @@ def _run_job(name: str, options: argparse.Namespace, run: Callable[[JobSpec, job
         ):
             result = run(spec, meter)
     tables.print_result(stdout_console(), spec.require_target(), result, shown.tally)
+    if result.evaluated is not None:
+        print_quality(stdout_console(), result.evaluated)
     return 0
 
 

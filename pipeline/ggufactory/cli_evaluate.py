@@ -7,10 +7,13 @@ import json
 import posixpath
 from dataclasses import asdict
 
+from ggufactory.checkpoint.source_name import source_name
 from ggufactory.cli_help import EVALUATE, EXIT_CODES
+from ggufactory.cli_metrics import add_outcome_flags, exports_of
+from ggufactory.evaluate.arithmetic import ACTIVATIONS, COMPUTE_DTYPES, DEVICES, EXACT
 from ggufactory.evaluate.quality_plot import check_plot, points_of, write_plot
 from ggufactory.evaluation_job import evaluate
-from ggufactory.evaluation_spec import COMPUTE_DTYPES, DEFAULT_CONTEXT, DEFAULT_HIDDEN_BYTES, EvaluationSpec
+from ggufactory.evaluation_spec import DEFAULT_CONTEXT, DEFAULT_HIDDEN_BYTES, EvaluationSpec
 from ggufactory.observe.calibration_log import CalibrationLog
 from ggufactory.observe.console import stdout_console
 from ggufactory.observe.quality_table import print_quality
@@ -34,6 +37,14 @@ def add_evaluate_command(commands: argparse._SubParsersAction[argparse.ArgumentP
     add("--context", type=int, metavar="N", default=DEFAULT_CONTEXT, help="tokens of a chunk (default: %(default)s)")
     add("--chunks", type=int, metavar="N", help="at most so many chunks (default: all)")
     add("--compute-dtype", choices=COMPUTE_DTYPES, default="float32", help="what to compute in (default: %(default)s)")
+    add("--device", choices=DEVICES, default="auto", help="where to compute (default: a GPU if there is one)")
+    add(
+        "--activations",
+        choices=ACTIVATIONS,
+        default=EXACT,
+        help="what rungs multiply their weights with: exact numbers, or rounded as llama.cpp's CPU rounds them "
+        "(default: %(default)s)",
+    )
     add("--hidden-memory", metavar="SIZE", help="of hidden states; more go to temporary files (default: 2G)")
     add("--workers", type=int, metavar="N", default=1, help="take the chunks in N shares at once, on an embedded Ray")
     add("--ray-address", metavar="ADDR", help="join this Ray cluster, with a share for each CPU")
@@ -41,6 +52,7 @@ def add_evaluate_command(commands: argparse._SubParsersAction[argparse.ArgumentP
     add("--pre", metavar="NAME", dest="pre_tokenizer", help="llama.cpp's name of an unknown pre-tokenizer")
     add("--plot", metavar="FILE", help="draw size against divergence: .svg or .png, local or on s3://")
     add("--json", action="store_true", help="print the figures as JSON")
+    add_outcome_flags(parser)
     parser.set_defaults(command=_evaluate)
 
 
@@ -54,6 +66,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         context=options.context,
         chunks=options.chunks,
         compute_dtype=options.compute_dtype,
+        device=options.device,
+        activations=options.activations,
         hidden_bytes=parse_size(options.hidden_memory) if options.hidden_memory else DEFAULT_HIDDEN_BYTES,
         pre_tokenizer=options.pre_tokenizer,
         workers=options.workers,
@@ -62,7 +76,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     if options.plot:
         check_plot(options.plot)
-    found = evaluate(spec, CalibrationLog())
+    log = CalibrationLog(steps="layers and comparisons")
+    with exports_of(options) as exports, exports.run("evaluate", source_name(spec.source), log.warn):
+        found = evaluate(spec, log)
     if options.plot:
         title = f"{posixpath.basename(options.source.rstrip('/'))}: size and divergence of each rung"
         write_plot(options.plot, points_of(found.rungs, found.sizes), title)

@@ -25,6 +25,7 @@ your own, and credentials from the environment, ~/.aws or the instance.
   ggufactory quantize ./model --to ./out --ladder IQ2_XS --calibrate-text calibration.txt
 
 With --calibrate-text the job makes its importance matrix first, TARGET/NAME.imatrix.gguf; a later run finds it there.
+With --evaluate-text it compares the rungs with SOURCE at the end; the figures are in the manifest and the card.
 
 A job file holds the same fields as the flags:
 
@@ -192,7 +193,7 @@ Compare the files of a ladder with the checkpoint that they were made from: run 
 side by side over a text, a layer at a time, and compare what they predict. Figures are llama-perplexity's: perplexity,
 Kullback-Leibler divergence from the source, how often both find the same token the most likely one. No logits are kept,
 and the memory is that of one layer, whatever the models' sizes. Activations are not rounded to eight bits, as
-llama.cpp does on a CPU, so divergences below 0.001 come out lower.
+llama.cpp does on a CPU, so divergences below 0.001 come out lower; with --activations as-llama.cpp they are.
 
   ggufactory evaluate ./out --source ./model --text evaluation.txt
   ggufactory evaluate a-Q4_K_M.gguf b-IQ3_XXS.gguf --source ./model --text evaluation.txt --json

@@ -10,6 +10,7 @@ from ggufactory.calibrate.settings import CalibrationSettings
 from ggufactory.cli_coverage import add_coverage_flags, coverage_of
 from ggufactory.container.metadata import KeyValue
 from ggufactory.errors import InputError
+from ggufactory.evaluate.settings import EvaluationSettings
 from ggufactory.job_file import key_value, load_job
 from ggufactory.plan.ladder import LADDERS
 from ggufactory.plan.options import NO_OPTIONS, Options
@@ -40,6 +41,7 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
     add("--span-size", metavar="SIZE", help="wished source bytes of a span, such as 64M (default: by the model)")
     add("--job", metavar="JOB.yaml", help="read these fields from a file; flags override it")
     _add_calibration_flags(parser)
+    _add_evaluation_flags(parser)
     _add_conversion_flags(parser)
     _add_option_flags(parser)
 
@@ -92,6 +94,16 @@ def _add_calibration_flags(parser: argparse.ArgumentParser) -> None:
     add("--calibrate-context", type=int, metavar="N", help="tokens of a chunk (default: 512)")
     add("--calibrate-chunks", type=int, metavar="N", help="at most so many chunks (default: all)")
     add_coverage_flags(group)
+
+
+def _add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group(
+        "the quality of the rungs, once they are made (as `ggufactory evaluate`)"
+    ).add_argument
+    add("--evaluate-text", metavar="FILE", action="append", help="evaluation text in UTF-8; may be repeated")
+    add("--evaluate-context", type=int, metavar="N", help="tokens of a chunk (default: 512)")
+    add("--evaluate-chunks", type=int, metavar="N", help="at most so many chunks (default: all)")
+    add("--no-evaluate", action="store_true", help="evaluate nothing, whatever the job file says")
 
 
 def add_release_flags(parser: argparse.ArgumentParser) -> None:
@@ -160,6 +172,7 @@ def job_spec(flags: argparse.Namespace) -> JobSpec:
     calibration = _calibration(flags, asked.get("calibration"))
     if calibration is not None:
         asked["calibration"] = calibration
+    asked["evaluation"] = _evaluation(flags, asked.get("evaluation"))
     if "source" not in asked:
         raise InputError("no source", fix="Name a checkpoint: a folder or a .gguf file, local, on s3:// or on hf://")
     asked.setdefault("ladder", ())
@@ -181,6 +194,23 @@ def _calibration(flags: argparse.Namespace, of_file: CalibrationSettings | None)
             )
         return None
     return replace(settings, coverage=coverage_of(flags, settings.coverage), **asked)
+
+
+def _evaluation(flags: argparse.Namespace, of_file: EvaluationSettings | None) -> EvaluationSettings | None:
+    """The file's settings, and over them the flags that were given; a text asks for an evaluation."""
+    given = {"texts": flags.evaluate_text, "context": flags.evaluate_context, "chunks": flags.evaluate_chunks}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if flags.no_evaluate:
+        if asked:
+            raise InputError("--no-evaluate and flags of an evaluation are both given", fix="Leave one of them out")
+        return None
+    if "texts" in asked:
+        asked["texts"] = tuple(asked["texts"])
+    if of_file is None:
+        if asked and "texts" not in asked:
+            raise InputError("flags of an evaluation are given, and no evaluation text", fix="Add --evaluate-text FILE")
+        return EvaluationSettings(**asked) if asked else None
+    return replace(of_file, **asked)
 
 
 def _options(flags: argparse.Namespace) -> Options:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from ggufactory.architectures import ConversionOptions, describe
-from ggufactory.architectures.model import Model
-from ggufactory.calibrate.text.corpus import cut_corpus, read_text
-from ggufactory.calibrate.text.tokenizer import tokenizer_of
-from ggufactory.checkpoint import Checkpoint, open_source
+from ggufactory.calibrate.text.corpus import Text
 from ggufactory.checkpoint.whole_rows import read_whole, reader_of
-from ggufactory.errors import InputError
 from ggufactory.evaluate.rung_file import RungFile
+from ggufactory.evaluation_input import EvaluationInput, fingerprint, read_input
 from ggufactory.evaluation_rungs import open_rungs, record
 from ggufactory.evaluation_spec import EvaluationSpec, Watcher
+from ggufactory.publish.signing import Signer
 from ggufactory_kernels import dequantize
 
 if TYPE_CHECKING:
@@ -33,53 +31,56 @@ class Evaluated:
     chunks: int
 
 
-def evaluate(spec: EvaluationSpec, watcher: Watcher) -> Evaluated:
-    """Compare every rung with the source, and tell it in the manifests and cards of the targets.
+def evaluate(spec: EvaluationSpec, watcher: Watcher, signer: Signer | None = None) -> Evaluated:
+    """Compare every rung with the source, and tell it in the manifests and cards of the targets, signed by `signer`.
 
     InputError for a rung that is missing or of another model, for a source or a text that cannot be used, and where
     there is state of another evaluation; IncompleteError when a worker failed for good; what the stores and the cluster
     raise. What was done by then is found again by the next call.
     """
-    checkpoint = open_source(spec.source)
-    if not isinstance(checkpoint, Checkpoint):
-        raise InputError(
-            f"{spec.source} is a GGUF file; rungs are compared with the checkpoint that they were made from",
-            fix="Give the folder of safetensors as --source",
-        )
-    described = describe(checkpoint, ConversionOptions(pre_tokenizer=spec.pre_tokenizer))
+    given = read_input(spec)
     files = open_rungs(spec.places, spec.ladder, spec.name)
     for file in files:
-        file.check_model(described.tensors)
-        _check_numbers(file, checkpoint, described)
-    texts = [read_text(uri) for uri in spec.texts]
-    corpus = cut_corpus(texts, tokenizer_of(described.metadata), context=spec.context, limit=spec.chunks)
+        file.check_model(given.described.tensors)
+        _check_numbers(file, given)
+    corpus = given.cut(spec)
+    for name in sorted(_calibrated_with(files, given.texts)):
+        watcher.warn(f"rungs were made with an importance matrix of {name}, too: over it their figures flatter them")
     # Here and not above: PyTorch and transformers take seconds to import.
     from ggufactory.evaluate.divergence import quality
     from ggufactory.evaluation_run import EvaluationRun
 
-    run = EvaluationRun(spec, checkpoint, files, corpus.chunks, watcher)
+    run = EvaluationRun(spec, given.checkpoint, files, corpus.chunks, watcher)
     found = run.compare()
     told = {file.name: quality(positions) for file, positions in zip(files, found, strict=True)}
     how = {
-        "texts": [{"name": text.name, "sha256": text.sha256} for text in texts],
+        "texts": [{"name": text.name, "sha256": text.sha256} for text in given.texts],
         "context": spec.context,
         "chunks": len(corpus.chunks),
         "compute_dtype": spec.compute_dtype,
+        "activations": spec.activations,
     }
-    record(spec.places, spec.name, {name: asdict(figures) | how for name, figures in told.items()}, watcher.warn)
+    listed = {
+        file.name: asdict(told[file.name]) | how | {"fingerprint": fingerprint(spec, given.texts, file.sums)}
+        for file in files
+    }
+    record(spec.places, spec.name, files, listed, signer, watcher.warn)
     run.end()
-    return Evaluated(
-        told,
-        {file.name: file.size for file in files},
-        len(corpus.chunks),
-    )
+    return Evaluated(told, {file.name: file.size for file in files}, len(corpus.chunks))
 
 
-def _check_numbers(file: RungFile, checkpoint: Checkpoint, described: Model) -> None:
+def _check_numbers(file: RungFile, given: EvaluationInput) -> None:
     """By a vector that no rung changes: the cheapest to read that tells two models apart."""
-    for output in reversed(described.tensors):
+    for output in reversed(given.described.tensors):
         plain = len(output.shape) == 1 and len(output.sources) == 1 and not output.row_map and not output.value_map
-        if plain and file.is_kept(output.name):
+        if plain and file.type_of(output.name) == "F32":
             rows = output.sources[0]
-            file.check_numbers(output, dequantize(read_whole(rows, reader_of(checkpoint)), rows.dtype, rows.columns))
+            read = read_whole(rows, reader_of(given.checkpoint))
+            file.check_numbers(output, dequantize(read, rows.dtype, rows.columns))
             return
+
+
+def _calibrated_with(files: Sequence[RungFile], texts: Sequence[Text]) -> set[str]:
+    """Those of the texts that are called like what the importance matrix of a file was made with."""
+    matrices = {posixpath.basename(file.calibrated_with) for file in files if file.calibrated_with}
+    return {text.name for text in texts} & matrices

@@ -13,6 +13,7 @@ from ggufactory.evaluate.rung_file import RungFile
 from ggufactory.publish import manifest
 from ggufactory.publish.release import release
 from ggufactory.publish.rungs import MadeRung, rungs_of_model
+from ggufactory.publish.signing import Signer
 from ggufactory.storage import open_store
 from ggufactory.storage.protocol import Store
 
@@ -27,44 +28,57 @@ def open_rungs(places: Sequence[str], ladder: Collection[str] = (), name: str | 
     """
     found: dict[str, RungFile] = {}
     for place in places:
-        files = {_stem(place): place} if place.endswith(SUFFIX) else _of_target(place, ladder, name)
-        for called, uri in files.items():
-            if called in found:
-                raise InputError(f"{uri} and {found[called].uri} have the same name, {called}", fix="Give one of them")
-            found[called] = RungFile(called, uri)
+        files = [RungFile(_stem(place), place)] if place.endswith(SUFFIX) else _of_target(place, ladder, name)
+        for file in files:
+            if (other := found.setdefault(file.name, file)) is not file:
+                raise InputError(f"{file.uri} and {other.uri} have the same name, {file.name}", fix="Give one of them")
     return sorted(found.values(), key=lambda file: -file.size)
 
 
 def record(
-    places: Sequence[str], name: str | None, quality: Mapping[str, Mapping[str, Any]], warn: Callable[[str], None]
+    places: Sequence[str],
+    name: str | None,
+    files: Sequence[RungFile],
+    quality: Mapping[str, Mapping[str, Any]],
+    signer: Signer | None,
+    warn: Callable[[str], None],
 ) -> None:
     """Put what was found of rungs, by name, into the manifests of those `places` that are targets, and into their
-    cards. A target that cannot be written to is a warning."""
+    cards. A target that cannot be written to, or a rung that is no longer of those `files`, is a warning."""
+    measured = {file.name: file.sums for file in files}
     for place in places:
         if place.endswith(SUFFIX):
             continue
         store = open_store(place)
         try:
-            entries = {
-                rung.first: {**rung.files[0], "quality": dict(quality[rung.rung])}
-                for rung in _rungs(store, place, name)
-                if rung.rung in quality
-            }
+            entries = {}
+            for rung in rungs_of(store, place, name):
+                if rung.rung in quality and sums_of(rung) == measured[rung.rung]:
+                    entries[rung.first] = {**rung.files[0], "quality": dict(quality[rung.rung])}
+                elif rung.rung in quality:
+                    warn(f"{place}: {rung.rung} was made anew while it was evaluated: its figures are not listed")
             manifest.merge(store, entries)
-            release(store, None, warn)
+            release(store, signer, warn)
         except InputError as error:
             warn(f"{place}: the figures are not in its manifest: {error.message}")
 
 
-def _of_target(target: str, ladder: Collection[str], name: str | None) -> dict[str, str]:
-    rungs = {rung.rung: rung for rung in _rungs(open_store(target), target, name)}
+def sums_of(rung: MadeRung) -> tuple[str, ...]:
+    """SHA-256 of its files, in order."""
+    return tuple(str(entry["sha256"]) for entry in rung.files)
+
+
+def _of_target(target: str, ladder: Collection[str], name: str | None) -> list[RungFile]:
+    rungs = {rung.rung: rung for rung in rungs_of(open_store(target), target, name)}
     if missing := [rung for rung in ladder if rung not in rungs]:
         raise InputError(f"{target} has no {', '.join(missing)}; it has {', '.join(rungs)}")
     chosen = [rung for called, rung in rungs.items() if not ladder or called in ladder]
-    return {rung.rung: f"{target.rstrip('/')}/{rung.first}" for rung in chosen}
+    return [RungFile(rung.rung, f"{target.rstrip('/')}/{rung.first}", sums_of(rung)) for rung in chosen]
 
 
-def _rungs(store: Store, target: str, name: str | None) -> list[MadeRung]:
+def rungs_of(store: Store, target: str, name: str | None) -> list[MadeRung]:
+    """The rungs of the manifest of `store`, which is `target`. InputError where they are of several models and `name`
+    does not choose one, and where there are none."""
     return rungs_of_model(manifest.require(store).entries.values(), name, target)
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ggufactory.errors import InputError
+from ggufactory.evaluate.arithmetic import EXACT, Arithmetic
 
 DEFAULT_CONTEXT = 512
 """Tokens of a chunk; llama-perplexity's own."""
 DEFAULT_HIDDEN_BYTES = 2 << 30
-COMPUTE_DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,10 @@ class EvaluationSpec:
     chunks: int | None = None
     """At most so many; None: as many as the texts have."""
     compute_dtype: str = "float32"
+    device: str = "auto"
+    """Where layers compute. "auto": a GPU if there is one. The workers of a cluster compute on CPUs."""
+    activations: str = EXACT
+    """Of rungs: as they are, or rounded as llama.cpp's CPU does."""
     hidden_bytes: int = DEFAULT_HIDDEN_BYTES
     """Hidden states kept in memory, of all models together; more are kept in temporary files."""
     pre_tokenizer: str | None = None
@@ -39,14 +43,35 @@ class EvaluationSpec:
     """A cluster to join, with a share for each of its CPUs."""
     restart: bool = False
     """Drop the state of an unfinished evaluation in the same folder."""
+    replaces: bool = False
+    """Drop the state of an unfinished evaluation in the same folder that is of something else."""
 
     def __post_init__(self) -> None:
-        if self.compute_dtype not in COMPUTE_DTYPES:
-            raise InputError(f"compute dtype: wanted one of {', '.join(COMPUTE_DTYPES)}, found {self.compute_dtype!r}")
+        Arithmetic(compute_dtype=self.compute_dtype, device=self.device, activations=self.activations)
+        if self.device == "cuda" and self.on_cluster:
+            raise InputError(
+                "device cuda: the workers of a cluster compute on CPUs",
+                fix="Evaluate in one process, without --workers and --ray-address",
+            )
         if self.context < 4:
             raise InputError(f"context: wanted 4 tokens or more, found {self.context}")
+        if self.chunks is not None and self.chunks < 1:
+            raise InputError(f"chunks: wanted 1 or more, found {self.chunks}")
+        if self.hidden_bytes < 0:
+            raise InputError(f"hidden memory: wanted 0 bytes or more, found {self.hidden_bytes}")
         if self.workers < 1:
             raise InputError(f"workers: wanted 1 or more, found {self.workers}")
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether the chunks are divided among workers of Ray."""
+        return self.workers > 1 or bool(self.ray_address)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Of whoever computes."""
+        device = "cpu" if self.on_cluster else self.device
+        return Arithmetic(compute_dtype=self.compute_dtype, device=device, activations=self.activations)
 
 
 class Watcher(Protocol):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import ggufactory_kernels as gk
-from ggufactory import __version__, interrupts, job_calibration
+from ggufactory import __version__, interrupts, job_calibration, job_evaluation
 from ggufactory.architectures import ConversionOptions, describe, read_metadata
 from ggufactory.architectures.source_card import source_card
 from ggufactory.assemble import uploads
@@ -28,6 +28,7 @@ from ggufactory.errors import (
     UnavailableError,
     UploadGoneError,
 )
+from ggufactory.evaluation_job import Evaluated
 from ggufactory.plan import plan as planning
 from ggufactory.plan.importance import shown
 from ggufactory.plan.plan import Plan
@@ -55,7 +56,7 @@ _ATTEMPTS = 4
 _FAILURES_SHOWN = 10
 
 
-class Watcher(job_calibration.Watcher, Protocol):
+class Watcher(job_calibration.Watcher, job_evaluation.Watcher, Protocol):
     """Who is told how the job goes: the terminal, a log, a test."""
 
     def planned(self, plan: Plan, spans_left: int) -> None:
@@ -89,7 +90,9 @@ class Result:
     entries: tuple[manifest.Entry, ...]
     """The manifest's entries of the whole ladder, in rung order."""
     made: bool
-    """False when there was nothing to do."""
+    """False when no file had to be made."""
+    evaluated: Evaluated | None = None
+    """What this run found of rungs that had yet to be evaluated."""
 
 
 def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
@@ -122,6 +125,8 @@ def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
     )
     if target:
         _check_apart(checkpoint, target, plan)
+    if spec.evaluation is not None:
+        plan = replace(plan, notes=(*plan.notes, job_evaluation.announce(spec, [rung.name for rung in plan.rungs])))
     return plan
 
 
@@ -159,7 +164,10 @@ def run(spec: JobSpec, watcher: Watcher, session: SharedSession | None = None) -
     IncompleteError when spans failed: what is done stays, and the same job resumes it.
     SourceChangedError when the source was replaced: nothing of this plan stays behind.
     """
-    if not (spec.ray_address or os.environ.get("RAY_ADDRESS")):
+    # Of the job's calibration and evaluation, too: on a cluster, its workers hold the model and not the driver.
+    address = session.address if session else spec.ray_address
+    spec = replace(spec, ray_address=address or os.environ.get("RAY_ADDRESS"))
+    if not spec.ray_address:
         check_here(spec.device)
     target = open_store(spec.require_target())
     beside = _Beside.of(spec)
@@ -170,10 +178,19 @@ def run(spec: JobSpec, watcher: Watcher, session: SharedSession | None = None) -
         plan = make_plan(spec, target)
         if _is_promised(plan):
             raise UnavailableError(f"{target.uri}: another job replaced the importance matrix, or the source changed")
-    return _carry_out(spec, target, plan, beside, watcher, session)
+    with (
+        nullcontext(session)
+        if session or not spec.ray_address
+        else SharedSession(spec.ray_address, spec.workers, dashboard=spec.dashboard) as shared
+    ):
+        result = _carry_out(spec, target, plan, beside, watcher, shared)
+        if rungs := job_evaluation.unevaluated(spec, plan, target):
+            evaluated = job_evaluation.evaluate_rungs(spec, rungs, plan, target, beside.signer, watcher)
+            result = replace(result, evaluated=evaluated)
+    return result
 
 
-def already_made(target: Store, plan: Plan) -> Result | None:
+def already_made(spec: JobSpec, target: Store, plan: Plan) -> Result | None:
     """What `run` would end with if it found nothing to do; None otherwise. Reads a few small objects,
     writes nothing."""
     listed, _ = manifest.read(target)
@@ -183,7 +200,7 @@ def already_made(target: Store, plan: Plan) -> Result | None:
         if info is None or info.size != file.size or not manifest.is_current(listed.get(file.name), file, info):
             return None
     # A state is that of a run that was killed before it could remove it.
-    if uploads.is_begun(target, plan) or not is_released(target):
+    if uploads.is_begun(target, plan) or not is_released(target) or job_evaluation.unevaluated(spec, plan, target):
         return None
     return Result(plan, _ladder_entries(plan, listed), made=False)
 

@@ -15,6 +15,7 @@ from ggufactory.calibrate.coverage import Coverage
 from ggufactory.calibrate.settings import CalibrationSettings
 from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.errors import InputError
+from ggufactory.evaluate.settings import EvaluationSettings
 from ggufactory.plan.ftypes import file_type
 from ggufactory.plan.ladder import Rung
 from ggufactory.plan.options import Options
@@ -47,6 +48,8 @@ def job_fields(loaded: Mapping[Any, object], where: str) -> dict[str, Any]:
     options = {name: fields.pop(name) for name in _OPTION_FIELDS if name in fields}
     if "calibrate" in fields:
         fields["calibrate"] = _calibration(fields["calibrate"], f"{where}: calibrate")
+    if "evaluate" in fields:
+        fields["evaluate"] = _evaluation(fields["evaluate"], where)
     if "ladder" in fields:
         fields["ladder"] = tuple(_rung(entry, where) for entry in fields["ladder"])
     for given, name in (
@@ -54,6 +57,7 @@ def job_fields(loaded: Mapping[Any, object], where: str) -> dict[str, Any]:
         ("split_max_size", "split_bytes"),
         ("target", "to"),
         ("calibrate", "calibration"),
+        ("evaluate", "evaluation"),
     ):
         if given in fields and name in fields:
             raise InputError(f"{where}: {given} and {name} are the same field, wanted one of them")
@@ -82,6 +86,14 @@ def _calibration(given: Mapping[Any, object], where: str) -> CalibrationSettings
         parsed = _parse(asked, {"policy": _text, "tokens": _number, "chunks": _number}, f"{where}: coverage")
         fields["coverage"] = Coverage(**{_COVERAGE_NAMES.get(name, name): value for name, value in parsed.items()})
     return CalibrationSettings(**{_CALIBRATION_NAMES.get(name, name): value for name, value in fields.items()})
+
+
+def _evaluation(given: Mapping[Any, object], where: str) -> EvaluationSettings:
+    fields = _parse(given, _EVALUATION_FIELDS, f"{where}: evaluate")
+    try:
+        return EvaluationSettings(**{_CALIBRATION_NAMES.get(name, name): value for name, value in fields.items()})
+    except InputError as error:
+        raise InputError(f"{where}: {error.message}", fix=error.fix) from error
 
 
 Parser = Callable[[object], Any]
@@ -151,6 +163,10 @@ def _ladder(value: object) -> tuple[object, ...]:
     return tuple(value)
 
 
+def _names(value: object) -> tuple[str, ...]:
+    return tuple(_text(name).strip() for name in _ladder(value))
+
+
 def _tensor_types(value: object) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, Mapping):
         raise _WantedError("a mapping of regular expressions to tensor types")
@@ -207,6 +223,16 @@ _CALIBRATION_FIELDS: dict[str, Parser] = {
     "hidden_memory": _binary_size,
     "coverage": _policy,
 }
+_EVALUATION_FIELDS: dict[str, Parser] = {
+    "text": _texts,
+    "ladder": _names,
+    "context": _number,
+    "chunks": _number,
+    "compute_dtype": _text,
+    "hidden_memory": _binary_size,
+    "device": _text,
+    "activations": _text,
+}
 _CALIBRATION_NAMES = {"text": "texts", "hidden_memory": "hidden_bytes"}
 _COVERAGE_NAMES = {"chunks": "most_chunks"}
 
@@ -217,6 +243,7 @@ _JOB_FIELDS: dict[str, Parser] = {
     "ladder": _ladder,
     "imatrix": _texts,
     "calibrate": _mapping,
+    "evaluate": _mapping,
     "name": _text,
     "ray_address": _text,
     "workers": _number,

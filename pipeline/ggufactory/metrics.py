@@ -88,6 +88,15 @@ DEVICE_BUSY = Metric(
     ("model",),
     "CPU time of the spans finished in the last five minutes, as a share of the nodes' CPUs.",
 )
+MODEL_STEPS = Metric(
+    "ggufactory_model_steps",
+    "gauge",
+    ("model", "stage"),
+    "Steps of a calibration (layers, or shares of the text) or an evaluation (layers of each model, comparisons).",
+)
+MODEL_STEPS_DONE = Metric(
+    "ggufactory_model_steps_done", "gauge", ("model", "stage"), "Of those, the steps that are done."
+)
 
 LAST_SUCCESS = Metric(
     "ggufactory_job_last_success_timestamp_seconds",
@@ -147,6 +156,8 @@ LIVE: tuple[Metric, ...] = (
     TASK_SLOTS,
     ETA_SECONDS,
     DEVICE_BUSY,
+    MODEL_STEPS,
+    MODEL_STEPS_DONE,
 )
 """Of a job while it runs: served by Ray's exporter and on `--metrics-port`."""
 

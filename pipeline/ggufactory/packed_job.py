@@ -21,6 +21,7 @@ from ggufactory.errors import InputError, PlanError
 JOB_FILE = "job.yaml"
 
 _CARRIED = ("imatrix", "metadata_file", "card")
+_WITH_TEXTS = ("calibrate", "evaluate")
 _PLACES = ("source", "to")
 _NOT_THERE = ("ray_address", "workers")
 """Where the job runs is what the submission decides."""
@@ -96,10 +97,11 @@ def _change_files(job: dict[str, Any], change: Callable[[str], str]) -> None:
     for field in _CARRIED:
         if field in job:
             job[field] = _each(job[field], change)
-    calibration = job.get("calibrate")
-    if isinstance(calibration, dict) and "text" in calibration:
-        texts = _each(calibration["text"], lambda text: text if text == DEFAULT else change(text))
-        job["calibrate"] = calibration | {"text": texts}
+    for field in _WITH_TEXTS:
+        settings = job.get(field)
+        if isinstance(settings, dict) and "text" in settings:
+            texts = _each(settings["text"], lambda text: text if text == DEFAULT else change(text))
+            job[field] = settings | {"text": texts}
 
 
 def _each(value: Any, change: Callable[[str], str]) -> Any:

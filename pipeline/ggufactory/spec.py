@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ggufactory.calibrate.settings import CalibrationSettings
 from ggufactory.checkpoint.source_name import source_name
 from ggufactory.errors import InputError
+from ggufactory.evaluate.settings import EvaluationSettings
 from ggufactory.plan.ladder import Rung
 from ggufactory.plan.options import NO_OPTIONS, Options
 
@@ -28,6 +29,8 @@ class JobSpec:
     """Files of llama-imatrix; several are merged."""
     calibration: CalibrationSettings | None = None
     """Make the importance matrix first, into the target, unless it is there already."""
+    evaluation: EvaluationSettings | None = None
+    """Compare the rungs with the source once they are made, unless they were."""
     name: str | None = None
     """Of the files; None: the last part of the source's path."""
     ray_address: str | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufactory import __version__
+from ggufactory import __version__, job_evaluation
 from ggufactory.errors import InputError, UnavailableError
 from ggufactory.job import already_made, make_plan
 from ggufactory.job_file import load_job
@@ -59,14 +59,14 @@ def submit(submission: Submission, say: Say, write: Callable[[str], object]) -> 
         from ggufactory.cluster.job_server import JobServer
 
         server = JobServer(submission.address)
-        name = submission_name(plan, target.uri)
+        name = submission_name(plan, target.uri, job_evaluation.fingerprint_of(spec))
         for _ in range(_ATTEMPTS):
             attempt, last = latest_attempt(name, server.jobs())
             if last and not last.ended:
                 say(f"{last.id} is {last.status.lower()} already: it is not submitted again")
                 job_id = last.id
                 break
-            if last and last.status == "SUCCEEDED" and already_made(target, plan):
+            if last and last.status == "SUCCEEDED" and already_made(spec, target, plan):
                 say(f"{last.id} has made it all: nothing to do")
                 return 0
             job_id = name if attempt == 1 else f"{name}-{attempt}"
@@ -80,9 +80,10 @@ def submit(submission: Submission, say: Say, write: Callable[[str], object]) -> 
     return _outcome(server.follow(job_id, write)) if submission.wait else 0
 
 
-def submission_name(plan: Plan, target: str) -> str:
-    """Of a plan for a target, the same wherever it is submitted from."""
-    place = hashlib.sha256(target.encode()).hexdigest()
+def submission_name(plan: Plan, target: str, evaluation: str = "") -> str:
+    """Of a plan for a target, the same wherever it is submitted from. `evaluation`: fingerprint of how its rungs are
+    evaluated, if they are."""
+    place = hashlib.sha256((target + evaluation).encode()).hexdigest()
     return f"ggufactory-{plan.fingerprint[:_FINGERPRINT_DIGITS]}-{place[:_TARGET_DIGITS]}"
 
 

@@ -112,7 +112,7 @@ def _look(spec: JobSpec, watcher: Watcher) -> tuple[Outcome | None, list[tuple[s
         target = open_store(spec.require_target())
         plan = job.make_plan(spec, target)
         places = [(target.uri, name) for name in plan.files]
-        found = job.already_made(target, plan)
+        found = job.already_made(spec, target, plan)
         if found:
             clear_stale(target)
     except Exception as error:  # noqa: BLE001 - whatever one checkpoint does, the others are made
@@ -175,7 +175,7 @@ def _done(spec: JobSpec, result: job.Result, began: float) -> Outcome:
     return Outcome(
         _name(spec),
         spec.require_target(),
-        State.MADE if result.made else State.CURRENT,
+        State.MADE if result.made or result.evaluated else State.CURRENT,
         _since(began),
         tuple(result.plan.files),
         sum(file.size for file in result.plan.files.values()),

@@ -103,12 +103,14 @@ def test_the_example_of_the_documentation(tmp_path: Path, tinylm: str) -> None:
     asked = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     asked |= {"source": tinylm, "to": str(tmp_path / "out")}
     asked["calibrate"] |= {"text": [f"{tinylm}/calibration.txt"], "context": 64, "chunks": 8}
+    asked["evaluate"] |= {"text": [f"{tinylm}/evaluation.txt"], "context": 64, "chunks": 4}
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(asked), encoding="utf-8")
     assert main(["quantize", "--job", str(tmp_path / "job.yaml")]) == 0
     assert {path.name for path in (tmp_path / "out").glob("*.gguf")} == {
         "tinylm.imatrix.gguf",
         *(f"tinylm-{rung}.gguf" for rung in asked["ladder"]),
     }
+    assert "## How near to the original" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_plan_promises_the_matrix_and_is_right_about_sizes(

@@ -165,6 +165,7 @@ def test_a_name_is_of_plan_and_target(tinylm: str) -> None:
     other = job.make_plan(JobSpec(source=tinylm, ladder=("Q6_K",)))
     names = {submission_name(p, target) for p in (plan, other) for target in ("s3://g/a", "s3://g/b")}
     assert len(names) == 4
+    assert submission_name(plan, "s3://g/a", "evaluated") not in names, "more is to be done"
     assert submission_name(plan, "s3://g/a").startswith(f"ggufactory-{plan.fingerprint[:32]}-")
 
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from ggufactory import job
+from ggufactory.evaluate.settings import EvaluationSettings
 from ggufactory.metrics import LIVE
 from ggufactory.observe.exports import Exports, open_exports
 from ggufactory.observe.job_meter import JobMeter
@@ -50,7 +51,9 @@ def scraped(local_ray: None, tinylm: str, tmp_path_factory: pytest.TempPathFacto
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with _served(text) as node_exporter, open_exports(str(text / "x.prom"), None, port) as exports:
-        spec = JobSpec(source=tinylm, to=str(folder / "out"), ladder=("Q8_0", "Q4_K_M"), name=MODEL)
+        few = EvaluationSettings(texts=(f"{tinylm}/evaluation.txt",), context=64, chunks=2, ladder=("Q8_0",))
+        ladder = ("Q8_0", "Q4_K_M")
+        spec = JobSpec(source=tinylm, to=str(folder / "out"), ladder=ladder, name=MODEL, evaluation=few)
         result = _run(exports, watcher, spec)
         with PrometheusServer(folder, _scrape_configs(port, node_exporter)) as prometheus:
             for where in ("ray", "ggufactory"):

@@ -86,10 +86,12 @@ def test_a_target_tells_what_was_found(target: str, tinylm: str) -> None:
     assert not [verdict for verdict in verify(store, None, lambda _: None) if verdict.fault]
 
 
-def test_files_and_json(target: str, tinylm: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_and_json(target: str, tinylm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [f"{target}/tinylm-{rung}.gguf" for rung in ("Q2_K", "BF16")]
     text = ["--text", f"{tinylm}/evaluation.txt", "--context", "64", "--chunks", "4"]
-    assert main(["evaluate", *files, "--source", tinylm, *text, "--json"]) == 0
+    measured = ["--metrics-textfile", str(tmp_path / "x.prom")]
+    assert main(["evaluate", *files, "--source", tinylm, *text, "--json", *measured]) == 0
+    assert 'ggufactory_job_last_exit_code{command="evaluate",model="tinylm"} 0' in (tmp_path / "x.prom").read_text()
     found = json.loads(capsys.readouterr().out)["rungs"]
     assert list(found) == ["tinylm-BF16", "tinylm-Q2_K"]
     named = {"perplexity", "perplexity_error", "kld_mean", "kld_median", "kld_99", "same_top"}

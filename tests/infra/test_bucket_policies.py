@@ -25,7 +25,7 @@ _OTHERS_FILE = {"Bucket": "gguf", "Key": "others/tiny.gguf"}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
     places = {"sources": "models/checkpoints", "targets": "gguf/ladders"}
-    policies = {name: bucket_policy(name, **places) for name in ("driver", "worker")}
+    policies = {name: bucket_policy(name, **places) for name in ("driver", "worker", "worker-models")}
     with Weed(tmp_path_factory.mktemp("weed"), policies=policies) as started:
         for place in (_SOURCE, _FILE, _MANIFEST, _STATE, _OTHERS_MODEL, _OTHERS_FILE):
             started.client().put_object(**place, Body=b"content")
@@ -90,6 +90,27 @@ def test_a_worker_reads_sources_and_writes_files_and_that_is_all(server: Weed) -
         ("list_objects_v2", {"Bucket": "models", "Prefix": "checkpoints/"}),
         ("list_objects_v2", {"Bucket": "gguf", "Prefix": "ladders/"}),
         ("list_multipart_uploads", {"Bucket": "gguf", "Prefix": "ladders/"}),
+    ]:
+        assert not _allowed(client, operation, **arguments), (operation, arguments)
+
+
+def test_a_worker_that_runs_models_keeps_their_state(server: Weed) -> None:
+    """As `ShareState` does; and lists the source, as whoever opens a checkpoint."""
+    client = server.client(server.credentials_of("worker-models"))
+    for kind in ("calibration", "evaluation"):
+        folder = f"ladders/tiny/.ggufactory-{kind}/0/0-4"
+        state = {"Bucket": "gguf", "Key": f"{folder}/sums-0001"}
+        assert _allowed(client, "put_object", **state, Body=b"")
+        assert _allowed(client, "get_object", **state)
+        assert _allowed(client, "list_objects_v2", Bucket="gguf", Prefix=f"{folder}/")
+        assert _allowed(client, "delete_object", **state)
+    assert _allowed(client, "list_objects_v2", Bucket="models", Prefix="checkpoints/tiny/")
+    for operation, arguments in [
+        ("put_object", {**_MANIFEST, "Body": b""}),
+        ("put_object", {**_STATE, "Body": b""}),
+        ("delete_object", _STATE),
+        ("delete_object", _FILE),
+        ("list_objects_v2", {"Bucket": "gguf", "Prefix": "ladders/"}),
     ]:
         assert not _allowed(client, operation, **arguments), (operation, arguments)
 

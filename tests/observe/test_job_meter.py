@@ -78,6 +78,7 @@ def test_a_job(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, run, sink = SilentWatcher(), Run("quantize", "known as"), Recorded()
     total, left = len(plan.spans), 8
     with JobMeter(shown, run, [sink]) as meter:
+        meter.calibrated(1, 4, "layers")
         meter.planned(plan, left)
         assert sink.values["spans_done_total",] == 0
         assert sink.values["parts_uploaded_total", "Q8_0"] == 0
@@ -94,6 +95,8 @@ def test_a_job(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
         assert sink.values["spans_queued",] == 0
         assert sink.values["eta_seconds",] > 0
         assert sink.values["device_busy_ratio",] > 0
+        meter.evaluated(3, 14)
+        meter.evaluated(14, 14)
     expected = {
         ("spans_done_total",): 2,
         ("spans_retried_total",): 2,
@@ -108,12 +111,17 @@ def test_a_job(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
         ("stage_seconds", "quantize"): 3.0,
         ("stage_busy_seconds_total", "checksum"): 4.0,
         ("stage_busy_seconds_total", "upload"): 0,
+        ("model_steps", "calibrate"): 4,
+        ("model_steps_done", "calibrate"): 1,
+        ("model_steps", "evaluate"): 14,
+        ("model_steps_done", "evaluate"): 14,
         ("spans_left",): 0,
         ("spans_queued",): 0,
         ("eta_seconds",): 0,
     }
     assert {key: sink.values[key] for key in expected} == expected
     assert (run.read_bytes, run.uploaded_bytes, run.failed_spans) == (400, 200, 1)
+    assert (shown.calibration, shown.evaluation) == ([(1, 4)], [(3, 14), (14, 14)])
     assert (len(shown.receipts), shown.failed, shown.spans_left) == (2, ["span 2"], left)
 
 

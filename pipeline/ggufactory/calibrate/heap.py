@@ -16,6 +16,8 @@ from ggufactory.errors import UnavailableError
 
 WORKER_BASE_BYTES = 1 << 30
 """Of a worker before its first layer: PyTorch, transformers, a group of chunks."""
+_SAID = ("can't allocate memory", "out of memory")
+"""By PyTorch's allocators, of a machine and of a GPU."""
 FIX_MEMORY = "Keep fewer hidden states in memory (--hidden-memory), or compute in bfloat16 (--compute-dtype)"
 
 
@@ -31,7 +33,7 @@ def told_when_exhausted() -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in _SAID):
             raise
         raise UnavailableError(
             "there is not enough memory for a layer and its groups of chunks", fix=FIX_MEMORY

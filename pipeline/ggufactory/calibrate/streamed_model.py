@@ -120,6 +120,12 @@ class StreamedModel:
         prefix = f"{self._layers_name}.{layer}."
         return {prefix + name: p for name, p in self._layers[layer].named_parameters()}
 
+    def parameters_outside(self) -> dict[str, nn.Parameter]:
+        """Those outside of the layers that have weights at present, by name."""
+        named = self._model.named_parameters()
+        inside = f"{self._layers_name}."
+        return {name: p for name, p in named if not name.startswith(inside) and not p.is_meta}
+
     @torch.inference_mode()
     def calls(self, chunks: int, context: int) -> list[LayerCall]:
         """What each layer is called with beside hidden states [chunks, context, width]: positions and masks, which

@@ -9,17 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import ray
-from ray.exceptions import RayError
 
 from ggufactory.calibrate.collected import Collected
 from ggufactory.calibrate.heap import FIX_MEMORY
 from ggufactory.calibrate.share_state import ShareState
 from ggufactory.cluster.session import Session
-from ggufactory.cluster.steps import Steps
+from ggufactory.cluster.step_progress import StepProgress
 from ggufactory.cluster.submit import Call, bind, options, run_all
 from ggufactory.errors import GgufactoryError, IncompleteError
-
-_PROGRESS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +55,18 @@ def collect_shares(session: Session, works: Sequence[Work], hidden_bytes: int, w
     """
     memory = max(work.memory for work in works)
     task = ray.remote(_collect_share).options(**options("calibrate", memory=memory))
-    steps = ray.remote(Steps).options(num_cpus=0).remote(len(works))
+    progress = StepProgress(watcher, len(works))
     done: dict[int, Collected] = {}
 
     def calls() -> Iterator[tuple[str, Call]]:
         for number, work in enumerate(works):
-            yield f"share {number}", bind(task, number, work, hidden_bytes, steps)
+            yield f"share {number}", bind(task, number, work, hidden_bytes, progress.steps)
 
     def on_result(result: tuple[int, Collected]) -> None:
         done[result[0]] = result[1]
         watcher.share_done(len(done), len(works))
 
-    failed: dict[str, GgufactoryError] = run_all(
-        session, calls(), memory, on_result, _Progress(watcher, steps), fix=FIX_MEMORY
-    )
+    failed: dict[str, GgufactoryError] = run_all(session, calls(), memory, on_result, progress, fix=FIX_MEMORY)
     if failed:
         name, error = next(iter(failed.items()))
         raise IncompleteError(
@@ -82,26 +77,6 @@ def collect_shares(session: Session, works: Sequence[Work], hidden_bytes: int, w
     for share in done.values():
         collected.add(share)
     return collected
-
-
-class _Progress:
-    """Asks the actor whenever the driver waits."""
-
-    def __init__(self, watcher: Watcher, steps: Any) -> None:
-        self._watcher = watcher
-        self._steps = steps
-
-    def tick(self) -> None:
-        self._watcher.tick()
-        try:
-            done, total = ray.get(self._steps.all.remote(), timeout=_PROGRESS_SECONDS)
-        except RayError:
-            return  # it is slow or gone; the work is not
-        if total:
-            self._watcher.advanced(done, total)
-
-    def warn(self, message: str) -> None:
-        self._watcher.warn(message)
 
 
 def _collect_share(number: int, work: Work, hidden_bytes: int, steps: Any) -> tuple[int, Collected]:

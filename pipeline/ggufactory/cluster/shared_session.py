@@ -22,7 +22,8 @@ class SharedSession:
     """Use as a context manager, and `use` within it once per job. Arguments as of `open_session`."""
 
     def __init__(self, address: str | None, workers: int | None, *, dashboard: bool = False) -> None:
-        self._address = address
+        self.address = address
+        """Of the cluster that it joins; None: it starts a Ray on this machine."""
         self._workers = workers
         self._dashboard = dashboard
         self._opened = ExitStack()
@@ -60,7 +61,7 @@ class SharedSession:
         # Ray tells of retries on standard output, which is for results.
         self._opened.enter_context(redirect_stdout(sys.stderr))
         self._session = self._opened.enter_context(
-            open_session(self._address, self._workers, shared_bytes, dashboard=self._dashboard, metadata=metadata)
+            open_session(self.address, self._workers, shared_bytes, dashboard=self._dashboard, metadata=metadata)
         )
         self._room = shared_bytes + _SPARE_BYTES
         return self._session

@@ -72,7 +72,8 @@ class Quality:
 
 
 def compare(reference: torch.Tensor, logits: torch.Tensor, came: torch.Tensor) -> Positions:
-    """`reference`, `logits`: [positions, vocabulary]; `came`: the ids of the tokens that came, [positions]."""
+    """`reference`, `logits`: [positions, vocabulary], on one device; `came`: the ids of the tokens that came,
+    [positions]."""
     step = max(_BLOCK_NUMBERS // reference.shape[-1], 1)
     return Positions.joined(
         [
@@ -85,16 +86,17 @@ def compare(reference: torch.Tensor, logits: torch.Tensor, came: torch.Tensor) -
 def _compare(reference: torch.Tensor, logits: torch.Tensor, came: torch.Tensor) -> Positions:
     wanted = torch.log_softmax(reference.double(), dim=-1)
     found = torch.log_softmax(logits.double(), dim=-1)
-    likelihood = found.gather(-1, came[:, None])[:, 0]
-    likelihood_wanted = wanted.gather(-1, came[:, None])[:, 0]
-    divergence = (wanted.exp() * (wanted - found)).sum(dim=-1)
-    return Positions(
-        (-likelihood).numpy(),
-        (-likelihood_wanted).numpy(),
-        divergence.numpy(),
-        (likelihood.exp() - likelihood_wanted.exp()).numpy(),
-        (reference.argmax(dim=-1) == logits.argmax(dim=-1)).double().numpy(),
+    of_token = came.to(found.device)[:, None]
+    likelihood = found.gather(-1, of_token)[:, 0]
+    likelihood_wanted = wanted.gather(-1, of_token)[:, 0]
+    told = (
+        -likelihood,
+        -likelihood_wanted,
+        (wanted.exp() * (wanted - found)).sum(dim=-1),
+        likelihood.exp() - likelihood_wanted.exp(),
+        (reference.argmax(dim=-1) == logits.argmax(dim=-1)).double(),
     )
+    return Positions(*(values.cpu().numpy() for values in told))
 
 
 def quality(positions: Positions) -> Quality:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from ggufactory.architectures.origins import origins
+from ggufactory.calibrate.device import device_of
 from ggufactory.calibrate.share_state import ShareState
 from ggufactory.calibrate.streamed_pass import Tokens
 from ggufactory.checkpoint.checkpoint import Checkpoint
 from ggufactory.evaluate import evaluation_pass
+from ggufactory.evaluate.arithmetic import AS_LLAMA_CPP, Arithmetic
 from ggufactory.evaluate.divergence import Positions
 from ggufactory.evaluate.rung_file import RungFile
 from ggufactory.evaluate.rung_model import Kept, RungModel, SourceModel
@@ -27,13 +29,17 @@ class Share:
 
 
 class Models:
-    """The source's, and one of each of `files`. `dtype`: what they compute in."""
+    """The source's, and one of each of `files`."""
 
-    def __init__(self, checkpoint: Checkpoint, files: Sequence[RungFile], dtype: torch.dtype) -> None:
+    def __init__(self, checkpoint: Checkpoint, files: Sequence[RungFile], how: Arithmetic) -> None:
+        dtype, device = getattr(torch, how.compute_dtype), device_of(how.device)
         places = origins(checkpoint)
         self._kept: Kept = {}
-        self._source = SourceModel(checkpoint, dtype, places, self._kept)
-        self._rungs = [RungModel(checkpoint, dtype, places, self._kept, file) for file in files]
+        self._source = SourceModel(checkpoint, dtype, device, places, self._kept)
+        rounds = how.activations == AS_LLAMA_CPP
+        self._rungs = [RungModel(checkpoint, dtype, device, places, self._kept, file, rounds=rounds) for file in files]
+        # A group fills a GPU, and its memory.
+        self._one_thread = device.type != "cpu"
 
     def run(
         self,
@@ -50,7 +56,7 @@ class Models:
             share.chunks,
             hidden_bytes=hidden_bytes,
             state=share.state,
-            threads=threads,
+            threads=1 if self._one_thread else threads,
             first_chunk=share.first_chunk,
             on_step=on_step,
         )

@@ -15,14 +15,17 @@ from ggufactory_kernels import TENSOR_TYPES, dequantize
 Numbers = npt.NDArray[np.float32]
 _SHOWN = 3
 _SLAB_BYTES = 64 << 20
+_DATASET = "quantize.imatrix.dataset"
 
 
 class RungFile:
-    """One rung: a file, or the files of a split. `name`: what it is called in results."""
+    """One rung: a file, or the files of a split. `name`: what it is called in results; `sums`: SHA-256 of its files, as
+    its target's manifest has them."""
 
-    def __init__(self, name: str, uri: str) -> None:
+    def __init__(self, name: str, uri: str, sums: Sequence[str] = ()) -> None:
         self.name = name
         self.uri = uri
+        self.sums = tuple(sums)
         self._gguf: GgufCheckpoint = open_gguf_checkpoint(uri)
         self._tensors = {tensor.name: tensor for tensor in self._gguf.tensors}
         self._scales: dict[str, Numbers] = {}
@@ -36,6 +39,12 @@ class RungFile:
     def identity(self) -> str:
         """Changes with any of its files."""
         return repr([(info.name, info.size, info.etag) for info in self._gguf.files.values()])
+
+    @property
+    def calibrated_with(self) -> str | None:
+        """The text that the importance matrix of the file was made with, by the name that the matrix has for it."""
+        told = next((kv.value for kv in self._gguf.metadata if kv.key == _DATASET), None)
+        return told if isinstance(told, str) else None
 
     def check_model(self, outputs: Sequence[OutputTensor]) -> None:
         """InputError unless the file holds these tensors, by name and shape."""
@@ -60,9 +69,9 @@ class RungFile:
                 fix="Give the checkpoint, in the revision, that it was made from as --source",
             )
 
-    def is_kept(self, name: str) -> bool:
-        """Whether the tensor is stored in single precision, as it was."""
-        return self._tensors[name].type == "F32"
+    def type_of(self, name: str) -> str:
+        """What the tensor is stored as."""
+        return self._tensors[name].type
 
     def read_rows(self, name: str, start: int, stop: int) -> Numbers:
         """Rows [start, stop) of a tensor, counted through all of its matrices, as numbers [rows, columns]."""

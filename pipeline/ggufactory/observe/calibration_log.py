@@ -9,9 +9,10 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 class CalibrationLog:
-    """A watcher of `calibrate`."""
+    """A watcher of `calibrate` and `evaluate`. `steps`: what is counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: str = "groups of chunks through a layer") -> None:
+        self._steps = steps
         self._first: tuple[int, float] | None = None
         self._left = ""
         self._last_line = time.monotonic()
@@ -29,7 +30,7 @@ class CalibrationLog:
         if done > begun:
             self._left = f", about {_duration((now - since) / (done - begun) * (total - done))} left"
         if now - self._last_line >= _SECONDS_BETWEEN_LINES:
-            self._line(f"{done / total:.0%}: {done:,} of {total:,} groups of chunks through a layer{self._left}")
+            self._line(f"{done / total:.0%}: {done:,} of {total:,} {self._steps}{self._left}")
 
     def layer_done(self, done: int, layers: int) -> None:
         self._line(f"layer {done} of {layers}{self._left}")

@@ -61,7 +61,12 @@ class JobMeter:
         self._shown.planned(plan, spans_left)
 
     def calibrated(self, done: int, total: int, what: str) -> None:
+        self._steps("calibrate", done, total)
         self._shown.calibrated(done, total, what)
+
+    def evaluated(self, done: int, total: int) -> None:
+        self._steps("evaluate", done, total)
+        self._shown.evaluated(done, total)
 
     def joined(self, session: Session) -> None:
         # Here and not above: Ray takes seconds to import, and this is called when it is there.
@@ -155,6 +160,10 @@ class JobMeter:
             self._slots = sum(
                 int(min(node.get("CPU", 0), node.get("memory", 0) // self._worker_bytes)) for node in nodes
             )
+
+    def _steps(self, stage: str, done: int, total: int) -> None:
+        self._record(metrics.MODEL_STEPS, total, stage=stage)
+        self._record(metrics.MODEL_STEPS_DONE, done, stage=stage)
 
     def _stage_took(self, stage: str, seconds: float) -> None:
         self._record(metrics.STAGE_SECONDS, seconds, stage=stage)

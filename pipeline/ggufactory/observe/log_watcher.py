@@ -23,7 +23,7 @@ class LogWatcher:
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self._last_line = 0.0
+        self._last_line = self._last_evaluated = 0.0
 
     def planned(self, plan: Plan, spans_left: int) -> None:
         self.tally.plan(plan, spans_left)
@@ -38,6 +38,12 @@ class LogWatcher:
 
     def calibrated(self, done: int, total: int, what: str) -> None:
         self._line(f'calibrated="{done} of {total} {what}"')
+
+    def evaluated(self, done: int, total: int) -> None:
+        # By a clock of its own: ticks tell of spans in between, of which there are no more.
+        if done == total or time.monotonic() - self._last_evaluated >= _SECONDS_BETWEEN_LINES:
+            self._last_evaluated = time.monotonic()
+            self._line(f'evaluated="{done} of {total} layers and comparisons"')
 
     def joined(self, session: Session) -> None:
         nodes = session.nodes()

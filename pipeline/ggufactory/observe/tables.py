@@ -52,7 +52,8 @@ def print_result(console: Console, target: str, result: Result, tally: Tally) ->
     if (matrix := result.plan.importance) is not None and matrix.record is not None:
         print_matrix(console, matrix, matrix.record)
     if not result.made:
-        console.print(f"Nothing to do: {target} has it all.", highlight=False)
+        nothing = "Nothing to do" if result.evaluated is None else "No file was missing"
+        console.print(f"{nothing}: {target} has it all.", highlight=False)
         return
     console.print(
         f"{target}: {tally.done} of {tally.spans} spans made in {show_seconds(tally.seconds)} "

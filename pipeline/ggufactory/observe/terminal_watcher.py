@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt
 from ggufactory.errors import GgufactoryError
@@ -33,6 +33,7 @@ class TerminalWatcher:
             console=self._console,
         )
         self._task = self._progress.add_task("headers", total=None, told="")
+        self._evaluation: TaskID | None = None
 
     def __enter__(self) -> TerminalWatcher:
         self._progress.start()
@@ -55,6 +56,11 @@ class TerminalWatcher:
 
     def calibrated(self, done: int, total: int, what: str) -> None:
         self._progress.update(self._task, description="calibrate", total=total, completed=done, told=what)
+
+    def evaluated(self, done: int, total: int) -> None:
+        if self._evaluation is None:
+            self._evaluation = self._progress.add_task("evaluate", total=total, told="")
+        self._progress.update(self._evaluation, total=total, completed=done, told="layers and comparisons")
 
     def joined(self, session: Session) -> None:
         if session.dashboard:

@@ -86,7 +86,7 @@ def test_too_little_text(tmp_path: Path, letters: Tokenizer) -> None:
 
 def test_too_much_text(tmp_path: Path, letters: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus, "MAX_TEXT_BYTES", 7)
-    with pytest.raises(InputError, match="has 8 bytes; a calibration text has at most 7"):
+    with pytest.raises(InputError, match="has 8 bytes; a file of calibration text has at most 7"):
         read_corpus([_write(tmp_path, "a", b"01234567")], letters, context=1)
 
 

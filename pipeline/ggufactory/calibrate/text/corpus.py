@@ -69,7 +69,7 @@ def chunks(tokens: Sequence[int], context: int, tokenizer: Tokenizer, name: str)
     if len(tokens) < 2 * context:
         raise InputError(
             f"{name}: the text has {len(tokens):,} tokens; two contexts need {2 * context:,}",
-            fix="Calibrate with more text, or with a smaller context",
+            fix="Give more text, or a smaller context",
         )
     whole = len(tokens) // context
     cut = np.array(tokens[: whole * context], np.int32).reshape(whole, context)
@@ -78,29 +78,30 @@ def chunks(tokens: Sequence[int], context: int, tokenizer: Tokenizer, name: str)
     return cut
 
 
-def read_text(uri: str) -> Text:
-    """A calibration text: "default", or a file, local, `s3://bucket/key` or `hf://org/name/file`. One line end at its
-    end is dropped. InputError for one that is missing, larger than `MAX_TEXT_BYTES`, or not UTF-8."""
-    name, data = (DEFAULT_NAME, read_default_text()) if uri == DEFAULT else _read_file(uri)
+def read_text(uri: str, what: str = "calibration text") -> Text:
+    """A text: "default", or a file, local, `s3://bucket/key` or `hf://org/name/file`. One line end at its end is
+    dropped. `what`: it is called in messages. InputError for one that is missing, larger than `MAX_TEXT_BYTES`, or not
+    UTF-8."""
+    name, data = (DEFAULT_NAME, read_default_text()) if uri == DEFAULT else _read_file(uri, what)
     try:
         content = data.removesuffix(b"\n").decode()
     except UnicodeDecodeError as error:
         raise InputError(
             f"{uri}: not UTF-8 at byte {error.start:,} (0x{data[error.start]:02X})",
-            fix="Calibration text is plain text in UTF-8",
+            fix=f"{what.capitalize()} is plain text in UTF-8",
         ) from error
     return Text(uri, name, content, hashlib.sha256(data).hexdigest())
 
 
-def _read_file(uri: str) -> tuple[str, bytes]:
+def _read_file(uri: str, what: str) -> tuple[str, bytes]:
     store, name = open_file(uri)
     info = store.stat(name)
     if info is not None and info.size > MAX_TEXT_BYTES:
         raise InputError(
-            f"{uri} has {info.size:,} bytes; a calibration text has at most {MAX_TEXT_BYTES:,}",
+            f"{uri} has {info.size:,} bytes; a file of {what} has at most {MAX_TEXT_BYTES:,}",
             fix="Give a part of it: some hundred thousand tokens are plenty",
         )
     found = store.read(name, limit=MAX_TEXT_BYTES)
     if found is None:
-        raise InputError(f"there is no calibration text {uri}")
+        raise InputError(f"there is no {what} {uri}")
     return name, found[0]
