@@ -194,6 +194,19 @@ llama.cpp does on a CPU, so divergences below 0.001 come out lower.
   ggufactory evaluate a-Q4_K_M.gguf b-IQ3_XXS.gguf --source ./model --text evaluation.txt --json
 """
 
+CHOOSE = """\
+Say which rung of a target to take for a memory, and why. What a rung needs is the size of its files, the keys and
+values of the context in 16 bits, and llama.cpp's compute buffers; 1 GB of each memory stays free. Of those that fit,
+it is the one with the least measured divergence from the source (`ggufactory evaluate`), or a smaller one that is as
+near within its error; where nothing was measured, the one with the most bits per weight. A rung that fits into the
+VRAM is preferred to a better one that needs the RAM as well.
+
+  ggufactory choose ./out --vram 8
+  ggufactory choose hf://org/Llama-3.1-8B-Instruct-GGUF --vram 12 --ram 32 --context 32768
+
+Where nothing fits, it says what the smallest needs, and the exit code is 2.
+"""
+
 EXIT_CODES = """\
 exit codes:
   0  done, or nothing to do           4  the store or the cluster cannot be reached, or is full

@@ -9,7 +9,8 @@ import pytest
 
 from converted_rows import DATA
 from ggufactory.errors import InputError
-from ggufactory.evaluate.quality_plot import Point, check_plot, draw_quality
+from ggufactory.evaluate.plot_paper import check_plot
+from ggufactory.evaluate.quality_plot import Point, draw_quality
 
 
 def _recorded() -> list[Point]:
