@@ -41,23 +41,32 @@ def cache_bytes(model: Hyperparameters, context: int) -> int:
     return sum(_layer_bytes(model, layer, context) for layer in range(model.layers))
 
 
+def attended_cells(model: Hyperparameters, context: int) -> set[int]:
+    """Tokens that are kept by layers of attention: one number of those without a window, one of those with."""
+    found = {_cells(model, layer, context) for layer in range(model.layers) if not _has_state(model, layer)}
+    return found or {_padded(context)}
+
+
 def _layer_bytes(model: Hyperparameters, layer: int, context: int) -> int:
-    heads = model.number("attention.head_count")
-    kv_heads = model.of_layer("attention.head_count_kv", layer, heads)
-    if _has_state(model, layer, kv_heads):
+    if _has_state(model, layer):
         return _state_bytes(model)
+    heads = model.number("attention.head_count")
     size = model.number("embedding_length") // heads
     key, value = model.number("attention.key_length", size), model.number("attention.value_length", size)
     if model.number("attention.key_length_mla"):
         value = 0  # latent attention: values are a part of what is kept as keys
-    cells = context
-    if window := _window(model, layer):
-        cells = min(context, window + MICRO_BATCH)
-    return _padded(cells) * kv_heads * (key + value) * _HALF
+    kv_heads = model.of_layer("attention.head_count_kv", layer, heads)
+    return _cells(model, layer, context) * kv_heads * (key + value) * _HALF
 
 
-def _has_state(model: Hyperparameters, layer: int, kv_heads: int) -> bool:
+def _cells(model: Hyperparameters, layer: int, context: int) -> int:
+    window = _window(model, layer)
+    return _padded(min(context, window + MICRO_BATCH) if window else context)
+
+
+def _has_state(model: Hyperparameters, layer: int) -> bool:
     interval = model.number("full_attention_interval", _INTERVAL.get(model.architecture, 0))
+    kv_heads = model.of_layer("attention.head_count_kv", layer, model.number("attention.head_count"))
     return bool(interval and (layer + 1) % interval) or not kv_heads
 
 

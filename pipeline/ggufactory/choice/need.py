@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ggufactory.choice.cache import MICRO_BATCH, cache_bytes
+from ggufactory.choice.cache import MICRO_BATCH, attended_cells, cache_bytes
 from ggufactory.choice.hyperparameters import Hyperparameters
 
 GIB = 1 << 30
@@ -40,11 +40,9 @@ def need_of(weights: int, model: Hyperparameters, context: int) -> Need:
 def compute_bytes(model: Hyperparameters, context: int) -> int:
     """Of llama.cpp's compute buffer, a little too large: the logits, the attention masks and the activations of one
     micro-batch, with flash attention, which it uses where it can."""
-    masks = 2 if model.number("attention.sliding_window") else 1
-    of_token = _HALF * masks * context + _SINGLE * (
-        model.vocabulary + _ROWS_OF_WIDTH * model.number("embedding_length")
-    )
-    return MICRO_BATCH * of_token
+    masks = _HALF * sum(attended_cells(model, context))
+    rows = _SINGLE * (model.vocabulary + _ROWS_OF_WIDTH * model.number("embedding_length"))
+    return MICRO_BATCH * (masks + rows)
 
 
 def usual_context(model: Hyperparameters) -> int:

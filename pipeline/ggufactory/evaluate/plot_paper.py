@@ -58,5 +58,6 @@ def picture(figure: Figure, suffix: str, description: str = "") -> bytes:
 
 def label(text: str, most: int) -> str:
     """In characters that every font has, at most so many."""
-    shown = text.encode("ascii", "backslashreplace").decode()
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    shown = plain.encode("ascii", "backslashreplace").decode()
     return shown if len(shown) <= most else shown[: most - 3] + "..."

@@ -44,7 +44,7 @@ def guide_of(model: MeasuredModel) -> Guide | None:
     ]
     note = (
         f"For a GPU that holds the whole model, with a context of {context:,} tokens: the file, keys and values of the "
-        f"context in 16 bits, and buffers to compute in; {KEPT_FREE // GIB} GB more stays free. Of the files that fit, "
+        f"context in 16 bits, and buffers to compute in; {in_gib(KEPT_FREE)} more stays free. Of the files that fit, "
         "the one nearest to the original by measurement, or a smaller one that is as near within its error; where "
         "nothing was measured, the one with the most bits per weight. For other contexts and memories: "
         "ggufactory choose."
@@ -66,8 +66,8 @@ def reason_of(choice: Choice) -> str:
 
 
 def in_gib(count: int) -> str:
-    """Of memory, in GB of 2**30 bytes."""
-    return f"{count / GIB:.1f} GB"
+    """Of memory, which is sold in powers of 1024."""
+    return f"{count / GIB:.1f} GiB"
 
 
 def _shown(rung: Candidate) -> str:
