@@ -64,12 +64,13 @@ def made_errors(level: float, layers: int, kinds: Iterable[str] = DENSE) -> dict
     return {name: float(level * factor) for name, factor in zip(names, random.uniform(0.5, 2, len(names)), strict=True)}
 
 
-def add_figures(target: str, by_rung: Mapping[str, Mapping[str, Any]]) -> None:
-    """Put fields into the first entry of rungs, and bring what lies beside in line."""
+def add_figures(target: str, by_rung: Mapping[str, Mapping[str, Any]], *, draw: bool = True) -> None:
+    """Put fields into the first entry of rungs, and, with `draw`, bring what lies beside in line."""
     store = open_store(target)
     entries = {}
     for name, entry in manifest.read(store)[0].items():
         fields = {} if "-00002-of-" in name else by_rung.get(entry["rung"], {})
         entries[name] = {**entry, **fields}
     manifest.merge(store, entries)
-    release(store, None, lambda message: None)
+    if draw:
+        release(store, None, lambda message: None)
