@@ -52,21 +52,22 @@ limits of that target; the S3 limits are 10,000 parts of at least 5 MiB.
 
 VERIFY = """\
 Read every artifact of a target back and compare it with manifest.json: size, CRC-32 and SHA-256. Then what
-lies beside them: SHA256SUMS, the model card and latest.json have to be those of this manifest. With
+lies beside them: SHA256SUMS, the model card, plots, report and latest.json have to be those of this manifest. With
 --public-key, manifest.json and SHA256SUMS have to be signed by it; without, signatures prove nothing.
 """
 
 CARD = """\
 Make what lies beside the artifacts of a target anew, from its manifest.json alone: the model card README.md,
-SHA256SUMS, the signatures and latest.json. Nothing that is right already is written. --header gives what the
-card begins with, a Markdown file whose front matter goes over the card's own; it is kept for later runs.
+the plots and report of what was measured, SHA256SUMS, the signatures and latest.json. Nothing that is right already is
+written. --header gives what the card begins with, a Markdown file whose front matter goes over the card's own; it is
+kept for later runs.
 
   ggufactory card s3://gguf/llama --header header.md --sign-key minisign.key
 """
 
 PUBLISH = """\
 Upload a target to a repository of the Hugging Face hub, from the store, without a local copy: the artifacts, a
-model card for that place, SHA256SUMS, manifest.json and the signatures. Without --yes it says what it would do.
+model card for that place, plots, report, SHA256SUMS, manifest.json and the signatures. Without --yes it says what it would do.
 
 Files that the repository has already are left out, and files that were uploaded before an interruption are not
 sent again. All of them appear at once, in one commit at the end. The token is HF_TOKEN, or what `hf auth login` left.
