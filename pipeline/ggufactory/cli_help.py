@@ -67,7 +67,8 @@ kept for later runs.
 
 PUBLISH = """\
 Upload a target to a repository of the Hugging Face hub, from the store, without a local copy: the artifacts, a
-model card for that place, plots, report, SHA256SUMS, manifest.json and the signatures. Without --yes it says what it would do.
+model card for that place, plots, report, SHA256SUMS, manifest.json and the signatures. Without --yes it says what it
+would do.
 
 Files that the repository has already are left out, and files that were uploaded before an interruption are not
 sent again. All of them appear at once, in one commit at the end. The token is HF_TOKEN, or what `hf auth login` left.

@@ -31,6 +31,9 @@ _MAX_TITLE, _MAX_NAME = 120, 40
 """Characters; longer ones are cut."""
 _DISTANCES = (6, 11, 17, 24, 32, 41)
 _DIRECTIONS = ((1, 0), (1, 1), (1, -1), (0, 1), (0, -1), (-1, 0), (-1, 1), (-1, -1))
+_LINE = "#808080"
+_BETWEEN = 3
+"""Pixels between two labels."""
 _LEAST = 1e-6
 """Below, a divergence is that of arithmetic alone."""
 
@@ -126,11 +129,14 @@ def _label(axes: Axes, points: Sequence[Point], renderer: RendererAgg) -> None:
             if not hidden:
                 break
         assert best is not None
-        taken.append(best[2])
+        taken.append(best[2].padded(_BETWEEN))
 
 
 def _annotation(axes: Axes, point: Point, right: float, up: float) -> Annotation:
-    line = {"arrowstyle": "-", "color": "0.5", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 3}
+    # From the corner of the words that is nearest to the point: from their middle, short lines would be under them.
+    corner = (0.5 - 0.5 * _sign(right), 0.5 - 0.5 * _sign(up))
+    line = {"arrowstyle": "-", "color": _LINE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
+    line |= {"patchA": None, "relpos": corner}
     far = max(abs(right), abs(up)) > _DISTANCES[0]
     return axes.annotate(
         label(point.name, _MAX_NAME),
@@ -141,8 +147,12 @@ def _annotation(axes: Axes, point: Point, right: float, up: float) -> Annotation
         va="bottom" if up > 0 else "top" if up < 0 else "center",
         fontsize=7.5,
         color=INK,
-        arrowprops=line if far else None,
+        arrowprops=line if far or (right and up) else None,
     )
+
+
+def _sign(number: float) -> int:
+    return (number > 0) - (number < 0)
 
 
 def _outside(box: Bbox, panel: Bbox) -> float:
