@@ -24,8 +24,7 @@ from ggufactory.storage.protocol import Store
 
 LATEST = "latest.json"
 BESIDE = (MANIFEST, CARD, SUMS, LATEST)
-"""In the order in which they are written, with pictures and report after the manifest where something was measured;
-signed are the manifest and the checksums."""
+"""Of every target, in the order in which they are written; signed are the manifest and the checksums."""
 _LATEST_FORMAT = 1
 _LIMIT = 16 << 20
 _ATTEMPTS = 20
@@ -45,10 +44,15 @@ def release(store: Store, signer: Signer | None, warn: Warn) -> tuple[str, ...]:
         _write(store, manifest, signer, warn)
         now = store.stat(MANIFEST)
         if now and now.etag == manifest.etag:
-            return (MANIFEST, *(file.name for file in figure_files(manifest)), *BESIDE[1:])
+            return names_beside(manifest)
     raise UnavailableError(
         f"{store.uri}/{MANIFEST} is rewritten by other jobs all the time", fix="Start the same command again"
     )
+
+
+def names_beside(manifest: Manifest) -> tuple[str, ...]:
+    """What lies beside the artifacts of this manifest, in the order in which it is written; signatures left out."""
+    return (MANIFEST, *(file.name for file in figure_files(manifest)), CARD, SUMS, LATEST)
 
 
 def is_released(store: Store) -> bool:
