@@ -7,7 +7,7 @@ TEST_WORKERS := 2
 READY := $(VENV)/.ready
 SOURCES := $(shell find kernels -name '*.h' -o -name '*.cc' -o -name 'CMakeLists.txt')
 
-.PHONY: demo test test-gpu test-cuda-compile lint types parity bench bench-kernels bench-calibration bench-gpu clean
+.PHONY: demo test test-gpu test-cuda-compile lint types parity bench bench-kernels bench-calibration bench-quality bench-gpu clean
 
 demo: $(READY)  ## quantize the bundled model to a three-rung ladder in ./out
 	$(BIN)/ggufactory quantize tests/data/tinylm --to out --ladder Q8_0,Q6_K,Q4_K_M \
@@ -40,6 +40,9 @@ bench-kernels: $(READY)
 
 bench-calibration: $(READY)
 	$(BIN)/python ops/benchmarks/calibration.py
+
+bench-quality: $(READY)  ## minutes: every rung of the bundled model against its source; writes a dated record and plots
+	$(BIN)/python ops/benchmarks/quality.py
 
 bench-gpu: $(READY)  ## verify and time every type on this machine's GPU; writes a dated record
 	$(BIN)/python ops/benchmarks/gpu_kernels.py

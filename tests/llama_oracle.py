@@ -7,6 +7,7 @@ The structures are those of include/llama.h, with a pointer that the wheel's rel
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Sequence
 from ctypes import c_bool, c_char_p, c_float, c_int8, c_int32, c_size_t, c_uint32, c_void_p
 from functools import cache
@@ -211,3 +212,25 @@ class LlamaModel:
     def close(self) -> None:
         _library().llama_free(self._context)
         _library().llama_model_free(self._model)
+
+
+def buffers(path: str, context: int) -> tuple[float, float]:
+    """What llama.cpp allocates for a context of one sequence, keys and values in 16 bits, by its own log, in MiB: the
+    cache, states of recurrent layers included, and the compute buffer."""
+    library = _library()
+    lines: list[str] = []
+    heard = _LogCallback(lambda level, text, data: lines.append(text.decode(errors="replace")))
+    model_options, run = library.llama_model_default_params(), library.llama_context_default_params()
+    model_options.n_gpu_layers = 0
+    run.n_ctx, run.swa_full = context, False
+    library.llama_log_set(heard, None)
+    try:
+        model = library.llama_model_load_from_file(path.encode(), model_options)
+        made = library.llama_init_from_model(model, run)
+        library.llama_free(made)
+        library.llama_model_free(model)
+    finally:
+        library.llama_log_set(_SILENT, None)
+    found = re.findall(r"(KV|RS|compute) buffer size = +([\d.]+) MiB", "".join(lines))
+    sizes = {kind: sum(float(size) for name, size in found if name == kind) for kind in ("KV", "RS", "compute")}
+    return sizes["KV"] + sizes["RS"], sizes["compute"]

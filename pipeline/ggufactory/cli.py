@@ -12,6 +12,7 @@ from ggufactory import __version__, interrupts, job
 from ggufactory.assemble.lease import leased
 from ggufactory.cli_calibrate import add_calibrate_command
 from ggufactory.cli_card import add_card_command
+from ggufactory.cli_choose import add_choose_command
 from ggufactory.cli_evaluate import add_evaluate_command
 from ggufactory.cli_fetch import add_fetch_command
 from ggufactory.cli_gc import add_gc_command
@@ -157,4 +158,5 @@ def _parser() -> argparse.ArgumentParser:
     add_imatrix_commands(commands)
     add_submit_command(commands)
     add_evaluate_command(commands)
+    add_choose_command(commands)
     return parser

@@ -8,7 +8,7 @@ import sys
 from ggufactory.cli_help import CARD, EXIT_CODES
 from ggufactory.publish import manifest
 from ggufactory.publish.header import read_header
-from ggufactory.publish.release import BESIDE, release
+from ggufactory.publish.release import release
 from ggufactory.publish.signing import Signer
 from ggufactory.storage import open_store
 
@@ -35,6 +35,6 @@ def _card(options: argparse.Namespace) -> int:
     manifest.require(store)
     # Also without a header: files that are gone leave the manifest, and its format becomes the current one.
     manifest.merge(store, {}, header)
-    release(store, signer, lambda message: print(f"warning: {message}", file=sys.stderr))
-    print(f"{options.target}: {', '.join(BESIDE)} {'and their signatures ' if signer else ''}are in line")
+    beside = release(store, signer, lambda message: print(f"warning: {message}", file=sys.stderr))
+    print(f"{options.target}: {', '.join(beside)} {'and their signatures ' if signer else ''}are in line")
     return 0

@@ -11,7 +11,8 @@ from ggufactory.checkpoint.source_name import source_name
 from ggufactory.cli_help import EVALUATE, EXIT_CODES
 from ggufactory.cli_metrics import add_outcome_flags, exports_of
 from ggufactory.evaluate.arithmetic import ACTIVATIONS, COMPUTE_DTYPES, DEVICES, EXACT
-from ggufactory.evaluate.quality_plot import check_plot, points_of, write_plot
+from ggufactory.evaluate.plot_paper import check_plot
+from ggufactory.evaluate.quality_plot import points_of, write_plot
 from ggufactory.evaluation_job import evaluate
 from ggufactory.evaluation_spec import DEFAULT_CONTEXT, DEFAULT_HIDDEN_BYTES, EvaluationSpec
 from ggufactory.observe.calibration_log import CalibrationLog
@@ -81,7 +82,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         found = evaluate(spec, log)
     if options.plot:
         title = f"{posixpath.basename(options.source.rstrip('/'))}: size and divergence of each rung"
-        write_plot(options.plot, points_of(found.rungs, found.sizes), title)
+        means = {name: quality.kld_mean for name, quality in found.rungs.items()}
+        write_plot(options.plot, points_of(means, found.sizes), title)
     if options.json:
         rungs = {name: {"bytes": found.sizes[name], **asdict(quality)} for name, quality in found.rungs.items()}
         print(json.dumps({"context": spec.context, "chunks": found.chunks, "rungs": rungs}, indent=1))

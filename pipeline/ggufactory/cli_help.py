@@ -53,21 +53,23 @@ limits of that target; the S3 limits are 10,000 parts of at least 5 MiB.
 
 VERIFY = """\
 Read every artifact of a target back and compare it with manifest.json: size, CRC-32 and SHA-256. Then what
-lies beside them: SHA256SUMS, the model card and latest.json have to be those of this manifest. With
+lies beside them: SHA256SUMS, the model card, plots, report and latest.json have to be those of this manifest. With
 --public-key, manifest.json and SHA256SUMS have to be signed by it; without, signatures prove nothing.
 """
 
 CARD = """\
 Make what lies beside the artifacts of a target anew, from its manifest.json alone: the model card README.md,
-SHA256SUMS, the signatures and latest.json. Nothing that is right already is written. --header gives what the
-card begins with, a Markdown file whose front matter goes over the card's own; it is kept for later runs.
+the plots and report of what was measured, SHA256SUMS, the signatures and latest.json. Nothing that is right already is
+written. --header gives what the card begins with, a Markdown file whose front matter goes over the card's own; it is
+kept for later runs.
 
   ggufactory card s3://gguf/llama --header header.md --sign-key minisign.key
 """
 
 PUBLISH = """\
 Upload a target to a repository of the Hugging Face hub, from the store, without a local copy: the artifacts, a
-model card for that place, SHA256SUMS, manifest.json and the signatures. Without --yes it says what it would do.
+model card for that place, plots, report, SHA256SUMS, manifest.json and the signatures. Without --yes it says what it
+would do.
 
 Files that the repository has already are left out, and files that were uploaded before an interruption are not
 sent again. All of them appear at once, in one commit at the end. The token is HF_TOKEN, or what `hf auth login` left.
@@ -197,6 +199,19 @@ llama.cpp does on a CPU, so divergences below 0.001 come out lower; with --activ
 
   ggufactory evaluate ./out --source ./model --text evaluation.txt
   ggufactory evaluate a-Q4_K_M.gguf b-IQ3_XXS.gguf --source ./model --text evaluation.txt --json
+"""
+
+CHOOSE = """\
+Say which rung of a target to take for a memory, and why. What a rung needs is the size of its files, the keys and
+values of the context in 16 bits, and llama.cpp's compute buffers; 1 GB of each memory stays free. Of those that fit,
+it is the one with the least measured divergence from the source (`ggufactory evaluate`), or a smaller one that is as
+near within its error; where nothing was measured, the one with the most bits per weight. A rung that fits into the
+VRAM is preferred to a better one that needs the RAM as well.
+
+  ggufactory choose ./out --vram 8
+  ggufactory choose hf://org/Llama-3.1-8B-Instruct-GGUF --vram 12 --ram 32 --context 32768
+
+Where nothing fits, it says what the smallest needs, and the exit code is 2.
 """
 
 EXIT_CODES = """\

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ggufactory.plan.ladder import LADDERS
-from ggufactory.publish.release import BESIDE
+from ggufactory.publish.manifest import require
+from ggufactory.publish.release import names_beside
 from ggufactory.storage import open_store
 from job_process import JobProcess, measured_spans, stored_parts
 from weed import Weed
@@ -39,7 +40,7 @@ def _assert_finished(target: str) -> None:
         store.read_into(info.name, 0, memoryview(data))
         assert hashlib.sha256(data).hexdigest() == GOLDEN[rung]["sha256"]
     names = {info.name for info in store.list()}
-    assert names == {*BESIDE, *(f"tinylm-{rung}.gguf" for rung in LADDER)}
+    assert names == {*names_beside(require(store)), *(f"tinylm-{rung}.gguf" for rung in LADDER)}
     assert stored_parts(target) == {}
 
 
@@ -160,8 +161,9 @@ def test_s3_server_killed(s3: Weed, s3_prefix: str, tmp_path: Path, big_enough_f
     assert run.wait() == 0, run.text()
     verified = JobProcess.start(tmp_path / "verify.log", "verify", s3_prefix)
     assert verified.wait() == 0, verified.text()
-    assert {info.name for info in open_store(s3_prefix).list()} == {
-        *BESIDE,
+    store = open_store(s3_prefix)
+    assert {info.name for info in store.list()} == {
+        *names_beside(require(store)),
         *(f"{Path(big_enough_for_s3).name}-{rung}.gguf" for rung in ("Q8_0", "Q4_K_M")),
     }
 

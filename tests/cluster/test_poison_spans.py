@@ -13,7 +13,8 @@ import pytest
 
 from corruptions import read_header
 from ggufactory.cli import main
-from ggufactory.publish.release import BESIDE
+from ggufactory.publish.manifest import require
+from ggufactory.publish.release import names_beside
 from ggufactory.storage import open_store
 from job_process import stored_parts
 
@@ -84,7 +85,7 @@ def test_are_parked_and_the_rest_is_made(
     assert main(["gc", str(target), "--older-than", "0s", "--delete"]) == 0
     assert {info.name for info in open_store(str(target)).list()} == {
         *("bad-Q8_0.gguf", "bad-Q4_K_M.gguf", "good-Q6_K.gguf"),
-        *BESIDE,
+        *names_beside(require(open_store(str(target)))),
     }
 
 

@@ -22,7 +22,9 @@ from ray.job_submission import JobSubmissionClient
 
 from ggufactory import __version__
 from ggufactory.cli import main
-from ggufactory.publish.release import BESIDE
+from ggufactory.publish.manifest import require
+from ggufactory.publish.release import names_beside
+from ggufactory.storage import open_store
 from infra_files import bucket_policy
 from ray_nodes import TOKEN, RayNodes, token
 from weed import Weed
@@ -113,7 +115,8 @@ def test_a_job_with_least_rights_is_made_once(
         data = client.get_object(Bucket="gguf", Key=f"ladders/tinylm/tinylm-{rung}.gguf")["Body"].read()
         assert hashlib.sha256(data).hexdigest() == GOLDEN["imatrix"][rung]["sha256"]
     keys = {o["Key"] for o in client.list_objects_v2(Bucket="gguf", Prefix="ladders/tinylm/")["Contents"]}
-    assert keys == {f"ladders/tinylm/{n}" for n in (*BESIDE, "tinylm-Q8_0.gguf", "tinylm-Q4_K_M.gguf")}
+    beside = names_beside(require(open_store("s3://gguf/ladders/tinylm")))
+    assert keys == {f"ladders/tinylm/{n}" for n in (*beside, "tinylm-Q8_0.gguf", "tinylm-Q4_K_M.gguf")}
 
     assert main(submit) == 0
     log_again, said_again = capsys.readouterr()

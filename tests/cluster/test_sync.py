@@ -21,7 +21,8 @@ from ray.cluster_utils import Cluster
 from ggufactory.assemble.lease import read_lease
 from ggufactory.cli import main
 from ggufactory.cluster.shared_session import SharedSession
-from ggufactory.publish.release import BESIDE
+from ggufactory.publish.manifest import require
+from ggufactory.publish.release import names_beside
 from ggufactory.storage import open_store
 from hub_server import HubServer, Repository, folder_files
 from job_process import JobProcess, stored_parts
@@ -102,7 +103,7 @@ def _assert_whole(target: str) -> None:
     """Every file is there with its bytes, and nothing else is left: no part, no state, no lease."""
     assert _hashes(target) == EXPECTED
     store = open_store(target)
-    assert {info.name for info in store.list()} == {*BESIDE, *EXPECTED}
+    assert {info.name for info in store.list()} == {*names_beside(require(store)), *EXPECTED}
     assert list(store.list_uploads()) == []
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ggufactory.publish.release import BESIDE
+from ggufactory.publish.manifest import require
+from ggufactory.publish.release import names_beside
 from ggufactory.storage import open_store
 from job_process import JobProcess, stored_parts
 from weed import Weed
@@ -42,8 +43,9 @@ def test_of_the_same_plan(request: pytest.FixtureRequest, tmp_path: Path, tinylm
     for rung in ("Q8_0", "Q4_K_M"):
         assert _sha256(target, f"tinylm-{rung}.gguf") == GOLDEN["plain"][rung]["sha256"]
     assert stored_parts(target) == {}
-    names = {info.name for info in open_store(target).list()}
-    assert names == {*BESIDE, "tinylm-Q8_0.gguf", "tinylm-Q4_K_M.gguf"}
+    store = open_store(target)
+    names = {info.name for info in store.list()}
+    assert names == {*names_beside(require(store)), "tinylm-Q8_0.gguf", "tinylm-Q4_K_M.gguf"}
 
 
 def test_of_different_plans_never_mix_parts(tmp_path: Path, tinylm: str, tinylm_imatrix: str) -> None:

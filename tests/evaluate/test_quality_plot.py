@@ -9,7 +9,8 @@ import pytest
 
 from converted_rows import DATA
 from ggufactory.errors import InputError
-from ggufactory.evaluate.quality_plot import Point, check_plot, draw_quality
+from ggufactory.evaluate.plot_paper import check_plot
+from ggufactory.evaluate.quality_plot import Point, draw_quality, points_of
 
 
 def _recorded() -> list[Point]:
@@ -40,3 +41,18 @@ def test_the_same_every_time(suffix: str) -> None:
 def test_only_pictures() -> None:
     with pytest.raises(InputError, match=r"quality.pdf: a plot is an \.svg or a \.png file"):
         check_plot("out/quality.pdf")
+
+
+@pytest.mark.parametrize(
+    "points", [[], [Point("Q4_K_M", 2_500_000, 0.01)], [Point("A", 1, 1e-6), Point("B", 1 << 50, 12.0)]]
+)
+def test_ladders_of_no_or_one_rung_and_of_far_ones(points: list[Point]) -> None:
+    drawn = draw_quality(points, "title", ".svg").decode()
+    for point in points:
+        assert f"<!-- {point.name} -->" in drawn
+
+
+def test_what_has_no_place_on_logarithmic_axes() -> None:
+    divergences = {"Q8_0": 0.001, "BF16": 0.0, "F32": -1e-12, "EMPTY": 0.5}
+    sizes = {"Q8_0": 10, "BF16": 20, "F32": 40, "EMPTY": 0}
+    assert points_of(divergences, sizes) == [Point("Q8_0", 10, 0.001)]

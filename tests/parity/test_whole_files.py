@@ -13,8 +13,8 @@ from ggufactory import job
 from ggufactory.assemble import uploads
 from ggufactory.errors import InputError, PlanError
 from ggufactory.plan.ftypes import FILE_TYPES
-from ggufactory.publish.manifest import read
-from ggufactory.publish.release import BESIDE
+from ggufactory.publish.manifest import read, require
+from ggufactory.publish.release import names_beside
 from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from silent_watcher import SilentWatcher
@@ -84,7 +84,7 @@ def test_on_s3(s3: Weed, s3_prefix: str, tinylm: str, tinylm_imatrix: str, from_
         if key.endswith(".gguf")
     }
     assert made == _expected("imatrix")
-    assert {key.rpartition("/")[2] for key in keys} == {*made, *BESIDE}
+    assert {key.rpartition("/")[2] for key in keys} == {*made, *names_beside(require(open_store(s3_prefix)))}
     for key in (k for k in keys if k.endswith(".gguf")):
         head = client.head_object(Bucket="gguf", Key=key, ChecksumMode="ENABLED")
         assert head["ChecksumType"] == "FULL_OBJECT"

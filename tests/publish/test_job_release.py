@@ -10,7 +10,9 @@ import minisign
 import pytest
 
 from ggufactory.cli import main
-from ggufactory.publish.release import BESIDE
+from ggufactory.publish.manifest import require
+from ggufactory.publish.release import names_beside
+from ggufactory.storage import open_store
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "manifest.schema.json"
 
@@ -29,7 +31,7 @@ def test_a_job_signs_and_describes_what_it_made(
     )
     out = tmp_path / "out"
     assert main(["quantize", "--job", str(tmp_path / "job.yaml")]) == 0
-    beside = {*BESIDE, "manifest.json.minisig", "SHA256SUMS.minisig"}
+    beside = {*names_beside(require(open_store(str(out)))), "manifest.json.minisig", "SHA256SUMS.minisig"}
     made = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
     assert {name for name in made if not name.endswith(".gguf")} == beside
     found = json.loads(made["manifest.json"])

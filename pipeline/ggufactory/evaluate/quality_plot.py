@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from ggufactory.errors import InputError
+from ggufactory.evaluate.plot_paper import (
+    GRID,
+    INK,
+    PAPER,
+    POINT,
+    check_plot,
+    label,
+    picture,
+    plain_settings,
+    suffix_of,
+)
 from ggufactory.storage import open_file
 
 if TYPE_CHECKING:
@@ -17,15 +26,14 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
-    from ggufactory.evaluate.divergence import Quality
-
-PLOT_SUFFIXES = (".svg", ".png")
-_DOTS_PER_INCH = 150
-_INK, _GRID, _POINT, _PAPER = "#1a1a1a", "#e2e2e2", "#0072b2", "#ffffff"
-"""On paper of its own, so that it is as readable on a dark page as on a light one."""
 _GIGABYTE = 1e9
+_MAX_TITLE, _MAX_NAME = 120, 40
+"""Characters; longer ones are cut."""
 _DISTANCES = (6, 11, 17, 24, 32, 41)
 _DIRECTIONS = ((1, 0), (1, 1), (1, -1), (0, 1), (0, -1), (-1, 0), (-1, 1), (-1, -1))
+_LINE = "#808080"
+_BETWEEN = 3
+"""Pixels between two labels."""
 _LEAST = 1e-6
 """Below, a divergence is that of arithmetic alone."""
 
@@ -39,62 +47,49 @@ class Point:
     divergence: float
 
 
-def points_of(rungs: Mapping[str, Quality], sizes: Mapping[str, int]) -> list[Point]:
-    """Those whose divergence can be drawn on a logarithmic axis, the largest first."""
-    found = [Point(name, sizes[name], rung.kld_mean) for name, rung in rungs.items() if rung.kld_mean > _LEAST]
+def points_of(divergences: Mapping[str, float], sizes: Mapping[str, int]) -> list[Point]:
+    """Of rungs, by name. Those whose divergence can be drawn on a logarithmic axis, the largest first."""
+    found = [Point(name, sizes[name], mean) for name, mean in divergences.items() if mean > _LEAST and sizes[name]]
     return sorted(found, key=lambda point: (-point.bytes, point.name))
-
-
-def check_plot(uri: str) -> None:
-    """InputError unless the suffix of `uri` names a format of pictures."""
-    if not uri.endswith(PLOT_SUFFIXES):
-        raise InputError(f"{uri}: a plot is an {' or a '.join(PLOT_SUFFIXES)} file")
 
 
 def write_plot(uri: str, points: Sequence[Point], title: str) -> None:
     """Draw into the file `uri`, local or on S3, in the format of its suffix; an existing file is replaced."""
     check_plot(uri)
     store, name = open_file(uri)
-    store.put(name, draw_quality(points, title, next(suffix for suffix in PLOT_SUFFIXES if uri.endswith(suffix))))
+    store.put(name, draw_quality(points, title, suffix_of(uri)))
 
 
-def draw_quality(points: Sequence[Point], title: str, suffix: str) -> bytes:
-    """The picture in the format of `suffix`; the same bytes for the same figures."""
+def draw_quality(points: Sequence[Point], title: str, suffix: str, description: str = "") -> bytes:
+    """The picture in the format of `suffix`, with `description` in its metadata; the same bytes for the same
+    figures."""
     # Here and not above: matplotlib takes a second to import, and only this needs it.
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rc("font", size=9)
-        matplotlib.rc("svg", hashsalt="ggufactory")
-        matplotlib.rc("text", parse_math=False)
-        figure = Figure(figsize=(9, 6), layout="constrained", facecolor=_PAPER)
+    with plain_settings():
+        figure = Figure(figsize=(9, 6), layout="constrained", facecolor=PAPER)
         canvas = FigureCanvasAgg(figure)
         axes = figure.subplots()
-        axes.set_title(title.encode("ascii", "backslashreplace").decode()[:120], color=_INK)
+        axes.set_title(label(title, _MAX_TITLE))
         axes.set_xlabel("size of the file or files (GB)")
         axes.set_ylabel("mean Kullback-Leibler divergence from the source (nats)")
         axes.set_xscale("log")
         axes.set_yscale("log")
         _plain_ticks(axes)
-        axes.grid(which="major", color=_GRID, linewidth=0.7)
+        axes.grid(which="major", color=GRID, linewidth=0.7)
         axes.set_axisbelow(True)
         axes.margins(x=0.1, y=0.1)
         axes.plot(
             [point.bytes / _GIGABYTE for point in points],
             [point.divergence for point in points],
             "o",
-            color=_POINT,
+            color=POINT,
             markersize=5,
         )
         canvas.draw()  # type: ignore[no-untyped-call]
         _label(axes, points, canvas.get_renderer())  # type: ignore[no-untyped-call]
-        out = io.BytesIO()
-        stamp = {"Date": None} if suffix == ".svg" else {"Software": None}
-        figure.savefig(out, format=suffix[1:], dpi=_DOTS_PER_INCH, metadata=stamp)
-    return out.getvalue()
+        return picture(figure, suffix, description)
 
 
 def _plain_ticks(axes: Axes) -> None:
@@ -120,37 +115,44 @@ def _label(axes: Axes, points: Sequence[Point], renderer: RendererAgg) -> None:
     for point in points:
         best: tuple[float, Annotation, Bbox] | None = None
         for distance, (right, up) in product(_DISTANCES, _DIRECTIONS):
-            label = _annotation(axes, point, right * distance, up * distance)
+            words = _annotation(axes, point, right * distance, up * distance)
             # Of the words alone: an annotation's own extent holds its line, too.
-            label.update_positions(renderer)
-            box = Text.get_window_extent(label, renderer)
+            words.update_positions(renderer)
+            box = Text.get_window_extent(words, renderer)
             hidden = sum(_shared(box, other) for other in taken) + _outside(box, axes.bbox)
             if best is None or hidden < best[0]:
                 if best is not None:
                     best[1].remove()
-                best = hidden, label, box
+                best = hidden, words, box
             else:
-                label.remove()
+                words.remove()
             if not hidden:
                 break
         assert best is not None
-        taken.append(best[2])
+        taken.append(best[2].padded(_BETWEEN))
 
 
 def _annotation(axes: Axes, point: Point, right: float, up: float) -> Annotation:
-    line = {"arrowstyle": "-", "color": "0.5", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 3}
+    # From the corner of the words that is nearest to the point: from their middle, short lines would be under them.
+    corner = (0.5 - 0.5 * _sign(right), 0.5 - 0.5 * _sign(up))
+    line = {"arrowstyle": "-", "color": _LINE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
+    line |= {"patchA": None, "relpos": corner}
     far = max(abs(right), abs(up)) > _DISTANCES[0]
     return axes.annotate(
-        point.name,
+        label(point.name, _MAX_NAME),
         (point.bytes / _GIGABYTE, point.divergence),
         xytext=(right, up),
         textcoords="offset points",
         ha="left" if right > 0 else "right" if right < 0 else "center",
         va="bottom" if up > 0 else "top" if up < 0 else "center",
         fontsize=7.5,
-        color=_INK,
-        arrowprops=line if far else None,
+        color=INK,
+        arrowprops=line if far or (right and up) else None,
     )
+
+
+def _sign(number: float) -> int:
+    return (number > 0) - (number < 0)
 
 
 def _outside(box: Bbox, panel: Bbox) -> float:

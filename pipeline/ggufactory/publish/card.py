@@ -7,12 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ggufactory.publish.card_choosing import choosing_section
 from ggufactory.publish.card_quality import quality_section
 from ggufactory.publish.card_text import code, link, plain, size
 from ggufactory.publish.card_usage import check_section, download_section, run_section
 from ggufactory.publish.entry import Entry
 from ggufactory.publish.front_matter import front_matter, repository
 from ggufactory.publish.manifest import MANIFEST, Manifest
+from ggufactory.publish.measured import MeasuredModel, measured_models
 from ggufactory.publish.rung_guide import describe
 from ggufactory.publish.rungs import IMATRIX, MadeRung, made_rungs
 
@@ -35,6 +37,8 @@ class CardContent:
     """`s3://bucket/prefix`, `hf://org/name`, or another word for a folder."""
     matrices: Sequence[Entry]
     """Importance matrices that lie there as well."""
+    models: Sequence[MeasuredModel]
+    """The same rungs by model, with what was measured of them."""
 
 
 def render(manifest: Manifest, place: str) -> bytes:
@@ -42,7 +46,9 @@ def render(manifest: Manifest, place: str) -> bytes:
     entries = list(manifest.entries.values())
     made = made_rungs(entries)
     rungs = [rung for rung in made if rung.rung != IMATRIX]
-    content = CardContent(rungs, [entry for rung in rungs for entry in rung.files], place, _files_of(made, IMATRIX))
+    content = CardContent(
+        rungs, [entry for rung in rungs for entry in rung.files], place, _files_of(made, IMATRIX), measured_models(made)
+    )
     beginning = manifest.header.text or _beginning(content)
     parts = [
         front_matter(content.entries, manifest.header),
@@ -101,18 +107,6 @@ def _links(rung: MadeRung) -> str:
     return link(first) + (f"<br>and {' '.join(more)}" if more else "")
 
 
-def _choosing(content: CardContent) -> str:
-    if len(content.rungs) < 2:
-        return ""
-    text = (
-        "A model answers fast when all of it lies in the memory of the GPU, its context included: take the largest "
-        "file that is one or two gigabytes smaller than that memory. Without a GPU, or with a part of the model on "
-        "it, the same holds for the memory of the machine. Of two files of similar size, the one further up in the "
-        "table is nearer to the original."
-    )
-    return f"## Which one to take\n\n{text}"
-
-
 def _provenance(content: CardContent) -> str:
     rows: list[tuple[str, Callable[[Entry], str]]] = [
         ("model", _model),
@@ -161,8 +155,8 @@ def _importance(entry: Entry) -> str:
 
 _SECTIONS: tuple[Callable[[CardContent], str], ...] = (
     _files,
-    lambda content: quality_section(content.rungs),
-    _choosing,
+    lambda content: quality_section(content.models),
+    lambda content: choosing_section(content.models),
     lambda content: download_section(content.rungs, content.place),
     lambda content: check_section(content.rungs, content.place),
     lambda content: run_section(content.rungs, content.place),

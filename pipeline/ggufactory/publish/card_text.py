@@ -27,6 +27,11 @@ def link(name: str, text: str | None = None) -> str:
     return f"[{plain(text or name)}]({quote(name)})"
 
 
+def picture(name: str, alt: str) -> str:
+    """The picture of that name beside the card, with what it shows in words."""
+    return f"![{plain(alt)}]({quote(name)})"
+
+
 def shell(text: str) -> str:
     """As one word of a command line, which stays one line."""
     return shlex.quote(" ".join(text.split()))

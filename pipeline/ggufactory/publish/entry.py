@@ -17,6 +17,7 @@ from typing import Any
 
 from ggufactory import __version__
 from ggufactory.calibrate.imatrix import ImportanceMatrix
+from ggufactory.choice.hyperparameters import of_metadata
 from ggufactory.container.metadata import KeyValue
 from ggufactory.plan.files import FilePlan
 from ggufactory.plan.options import NO_OPTIONS, Options
@@ -76,7 +77,7 @@ def check(entry: object) -> Entry:
     if not isinstance(entry, dict):
         raise ValueError("an artifact that is no object")
     name = entry.get("file")
-    if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name) or name.startswith("."):
+    if not isinstance(name, str) or not is_plain_name(name):
         raise ValueError(f"file: wanted a plain file name, found {str(name)[:100]!r}")
     size = entry.get("bytes")
     if type(size) is not int or not 0 <= size < _MAX_BYTES:
@@ -108,6 +109,11 @@ def _is_error(value: object) -> bool:
     return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator]
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a file beside the manifest may be called so."""
+    return _PLAIN_NAME.fullmatch(name) is not None and not name.startswith(".")
+
+
 def is_current(entry: Entry | None, file: FilePlan, info: ObjectInfo) -> bool:
     """Whether an entry already tells the truth about a finished file."""
     return entry is not None and (entry["identity"], entry["etag"]) == (file.identity, info.etag)
@@ -128,11 +134,17 @@ def _artifact(plan: Plan, rung: RungPlan, file: FilePlan, info: ObjectInfo, chec
         "types": dict(sorted(Counter(d.type for d in rung.decisions.values()).items())),
         "recipe": recipe.compact(held),
         "options": _options(rung.rung.options),
+        **_hyperparameters(rung),
         "parts": file.parts,
         "etag": info.etag,
         "identity": file.identity,
         "plan": plan.fingerprint,
     }
+
+
+def _hyperparameters(rung: RungPlan) -> Entry:
+    found = of_metadata(rung.metadata)
+    return {"hyperparameters": found.as_json()} if found else {}
 
 
 def source_of(plan: Plan) -> Entry:

@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 
 from ggufactory.errors import InputError
 from ggufactory.publish import card, sums
 from ggufactory.publish.card import CARD
 from ggufactory.publish.entry import Entry
+from ggufactory.publish.figures_beside import digests, draw_figures
 from ggufactory.publish.manifest import MANIFEST, Manifest, require
 from ggufactory.publish.release import read_small
 from ggufactory.publish.signing import SUFFIX, signed_sha256
@@ -97,11 +99,14 @@ def carry_out(
 
 
 def _beside(store: Store, manifest: Manifest, place: str) -> dict[str, bytes]:
-    """By name. The card is made for the repository, unless the target has one of someone else's making."""
-    listed = sums.render_sums(manifest)
+    """By name. The card is made for the repository, unless the target has one of someone else's making; pictures and
+    report are the target's own, and drawn where they are not what they should be."""
+    drawn = dict(draw_figures(manifest, partial(read_small, store), read_small(store, SUMS) or b""))
+    listed = sums.render_sums(manifest, digests(drawn))
     present = read_small(store, CARD)
     theirs = present is not None and not card.is_ours(present)
     files = {
+        **drawn,
         CARD: present if present and theirs else card.render(manifest, place),
         SUMS: listed,
         MANIFEST: manifest.data,

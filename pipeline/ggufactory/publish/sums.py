@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ggufactory.publish.manifest import MANIFEST, Manifest
 
 SUMS = "SHA256SUMS"
 
 
-def render_sums(manifest: Manifest) -> bytes:
-    """A line for each artifact and one for the manifest, sorted by name, in UTF-8."""
+def render_sums(manifest: Manifest, drawn: Mapping[str, str] | None = None) -> bytes:
+    """A line for each artifact, one for the manifest, and one for each of `drawn`, SHA-256 by name; sorted by name, in
+    UTF-8."""
     sums = {name: entry["sha256"] for name, entry in manifest.entries.items()}
-    return "".join(_line(name, sha) for name, sha in sorted({**sums, MANIFEST: manifest.sha256}.items())).encode()
+    all_sums = {**sums, MANIFEST: manifest.sha256, **(drawn or {})}
+    return "".join(_line(name, sha) for name, sha in sorted(all_sums.items())).encode()
+
+
+def lists(sums: bytes, name: str, sha256: str) -> bool:
+    """Whether a list says that the file `name` has this SHA-256."""
+    return _line(name, sha256).rstrip("\n").encode() in sums.splitlines()
 
 
 def is_ours(sums: bytes) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ggufactory.publish import card, sums
+from ggufactory.publish import card, figures_beside, sums
 from ggufactory.publish.card import CARD
 from ggufactory.publish.entry import Entry
+from ggufactory.publish.figures_beside import digests, figure_files, is_right
 from ggufactory.publish.manifest import FORMAT, MANIFEST, Manifest, require
 from ggufactory.publish.place import place_of
 from ggufactory.publish.release import LATEST, read_small, render_latest
@@ -48,10 +49,34 @@ def signature_fault(store: Store, name: str, data: bytes, key: Verifier) -> str:
 def _verdicts(store: Store, manifest: Manifest, key: Verifier | None) -> Iterator[Verdict]:
     for entry in manifest.entries.values():
         yield Verdict(entry["file"], entry["rung"], entry["bytes"], _fault(store, entry))
+    yield from _figures(store, manifest)
     yield from _beside(store, manifest)
     if key is not None:
-        for name, data in ((MANIFEST, manifest.data), (SUMS, sums.render_sums(manifest))):
+        for name, data in ((MANIFEST, manifest.data), (SUMS, _wanted_sums(store, manifest))):
             yield Verdict(name + SUFFIX, "", len(data), signature_fault(store, name, data, key))
+
+
+def _figures(store: Store, manifest: Manifest) -> Iterator[Verdict]:
+    """Pictures and report carry the digest of their figures, and SHA256SUMS lists their bytes: nothing is drawn."""
+    listed = read_small(store, SUMS) or b""
+    for file in figure_files(manifest):
+        present = read_small(store, file.name)
+        if present is None:
+            yield Verdict(file.name, "", 0, "is missing")
+        elif file.mark not in present:
+            if figures_beside.is_ours(present):
+                yield Verdict(file.name, "", len(present), f"is not that of this {MANIFEST}")
+        elif sums.is_ours(listed) and not is_right(present, file.mark, file.name, listed):
+            yield Verdict(file.name, "", len(present), f"is not the one that {SUMS} lists")
+        else:
+            yield Verdict(file.name, "", len(present))
+
+
+def _wanted_sums(store: Store, manifest: Manifest) -> bytes:
+    """With the pictures and the report that are there."""
+    there = {file.name: read_small(store, file.name) for file in figure_files(manifest)}
+    ours = {name: data for name, data in there.items() if data is not None and figures_beside.is_ours(data)}
+    return sums.render_sums(manifest, digests(ours))
 
 
 def _beside(store: Store, manifest: Manifest) -> Iterator[Verdict]:
@@ -60,7 +85,7 @@ def _beside(store: Store, manifest: Manifest) -> Iterator[Verdict]:
     place = place_of(store)
     wanted = [
         (CARD, card.render(manifest, place), card.is_ours),
-        (SUMS, sums.render_sums(manifest), sums.is_ours),
+        (SUMS, _wanted_sums(store, manifest), sums.is_ours),
     ]
     if not place.startswith("hf://"):
         wanted.append((LATEST, render_latest(manifest), lambda _: True))

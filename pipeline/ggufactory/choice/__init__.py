@@ -1,0 +1,1 @@
+"""Which rung for which memory."""
