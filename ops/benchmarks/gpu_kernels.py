@@ -1,9 +1,11 @@
 """Verify and time the CUDA kernels on this machine's GPU; write the dated record beside this file.
 
-    python ops/benchmarks/gpu_kernels.py [--weights 268435456] [--columns 4096] [--rounds 20]
+    python ops/benchmarks/gpu_kernels.py [--weights 536870912] [--columns 4096] [--rounds 20]
 
 Every type is compared byte for byte with the CPU's kernels first, then timed by the GPU's own events after a
-warm-up, on more data than its caches hold: BF16 weights that lie on the GPU, and the same with their way there.
+warm-up, on more data than its caches hold: BF16 weights that lie on the GPU, and the same with their way there; then
+all types of a ladder from one upload. Beside each rate stands the roofline of the bytes moved and of the
+instructions that gpu_operations.py has counted.
 """
 
 from __future__ import annotations
@@ -12,54 +14,26 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from gpu_ladder import ladder_goal, measure_ladder, moved_bytes
+from gpu_operations import Operations, cases, counts, label
+from gpu_roofline import GOAL_TITLES, RATE_TITLES, Device, Rate, goal_row
 from records import Record, machine
 
 import ggufactory_kernels as gk
-from ggufactory_kernels import backends, cuda
+from ggufactory_kernels import backends
 from ggufactory_kernels.cuda.compiler import compiler_version
 from ggufactory_kernels.mismatch import first_mismatch
+from ggufactory_kernels.types import WEIGHED_BY_ROW
 
 VERIFIED_ROWS = 512
 """Compared with the CPU before anything is timed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """Thousand million weights per second of one type, with importance or without."""
-
-    type: str
-    weighted: bool
-    resident: float
-    """Of weights that lie on the GPU."""
-    sent: float
-    """With their way from pinned memory, and the packed rows' way back."""
-    bandwidth: float
-    """What the kernel reads and writes of weights and blocks, as a part of the copy bandwidth."""
-
-    def row(self) -> tuple[str, ...]:
-        return (
-            self.type,
-            "yes" if self.weighted else "no",
-            f"{self.resident:.2f}",
-            f"{100 * self.bandwidth:.0f} %",
-            f"{self.sent:.2f}",
-        )
-
-
-def cases() -> list[tuple[str, bool]]:
-    """Every type that can be quantized to, without importance and with it where it makes a difference."""
-    return [
-        (name, weighted)
-        for name in cuda.KERNEL_TYPES
-        for weighted in (False, True)
-        if (gk.TENSOR_TYPES[name].uses_importance or not weighted)
-        and (weighted or not gk.TENSOR_TYPES[name].needs_importance)
-    ]
+LADDER_ROUNDS = 3
+"""Of the ladder, which takes as long as all of its types."""
 
 
 def seconds(call: Callable[[], object], rounds: int) -> float:
@@ -98,47 +72,80 @@ def copy_bandwidth(bytes_: int, rounds: int) -> float:
     return 2 * bytes_ / seconds(lambda: target.copy_(source), rounds)
 
 
-def measure(x: torch.Tensor, type_: str, weighted: bool, bandwidth: float, rounds: int) -> Rate:
+def device(bandwidth: float) -> Device:
+    """The current GPU, with the clock that it can reach."""
+    from cuda.bindings import driver
+
+    properties = torch.cuda.get_device_properties()
+    attribute = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_CLOCK_RATE
+    result, kilohertz = driver.cuDeviceGetAttribute(attribute, torch.cuda.current_device())
+    if int(result) != 0:
+        raise SystemExit(f"the GPU's clock: {result.name}")
+    return Device(properties.name, properties.multi_processor_count, kilohertz * 1e3, bandwidth)
+
+
+def measure(x: torch.Tensor, type_: str, weighted: bool, counted: Operations, rounds: int) -> Rate:
     columns = x.shape[1]
     importance = np.random.default_rng(1).random(columns, dtype=np.float32) if weighted else None
     verify(x, type_, importance)
     resident = seconds(lambda: gk.quantize(x, type_, importance, device="cuda"), rounds)
     there = torch.empty(x.shape, dtype=x.dtype, pin_memory=True).copy_(x)
-    sent = seconds(
-        lambda: gk.quantize(there.to("cuda", non_blocking=True), type_, importance, device="cuda").cpu(), rounds
+    back = torch.empty((x.shape[0], gk.TENSOR_TYPES[type_].row_bytes(columns)), dtype=torch.uint8, pin_memory=True)
+
+    def there_and_back() -> None:
+        packed = gk.quantize(there.to("cuda", non_blocking=True), type_, importance, device="cuda")
+        back.copy_(packed, non_blocking=True)
+
+    sent = seconds(there_and_back, rounds)
+    passes = 2 if weighted and type_ in WEIGHED_BY_ROW else 1
+    return Rate(
+        label(type_, weighted),
+        x.numel() / resident,
+        x.numel() / sent,
+        moved_bytes(type_, x.element_size(), passes),
+        counted.total,
     )
-    moved = x.numel() * x.element_size() + x.shape[0] * gk.TENSOR_TYPES[type_].row_bytes(columns)
-    return Rate(type_, weighted, x.numel() / resident / 1e9, x.numel() / sent / 1e9, moved / resident / bandwidth)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--weights", type=int, default=1 << 28)
+    parser.add_argument("--weights", type=int, default=1 << 29)
     parser.add_argument("--columns", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     missing = backends.missing("cuda", "Q8_0")
     if missing is not None:
         sys.exit(f"nothing was measured: {missing}")
-    x = torch.randn(options.weights // options.columns, options.columns, device="cuda").mul_(0.02).bfloat16()
-    bandwidth = copy_bandwidth(x.numel() * x.element_size(), options.rounds)
+    counted = counts()
+    x = torch.randn(options.weights // options.columns, options.columns, device="cuda", dtype=torch.bfloat16).mul_(0.02)
+    gpu = device(copy_bandwidth(x.numel() * x.element_size(), options.rounds))
     rates = []
     for type_, weighted in cases():
-        rates.append(measure(x, type_, weighted, bandwidth, options.rounds))
+        rates.append(measure(x, type_, weighted, counted[label(type_, weighted)], options.rounds))
         print(rates[-1], flush=True)
+    ladder = measure_ladder(x, counted, partial(seconds, rounds=LADDER_ROUNDS))
+    write_record(gpu, x, rates, ladder, options.rounds)
+
+
+def write_record(gpu: Device, x: torch.Tensor, rates: list[Rate], ladder: Rate, rounds: int) -> None:
     record = Record("gpu-kernels", "CUDA kernels")
     record.text(
-        f"Thousand million weights per second; BF16, N(0, 0.02²), {x.shape[0]} x {x.shape[1]}, median of "
-        f"{options.rounds} by the GPU's events. Each call ends with reading its fault word, so it is waited for. "
-        f"A copy on the GPU moves {bandwidth / 1e9:.0f} GB/s (read and written); *of it*: the weights read and blocks "
-        "written beside that. Bytes and dequantized values were compared with the CPU's before timing."
+        f"Thousand million weights per second; BF16, N(0, 0.02²), {x.shape[0]} x {x.shape[1]}, median of {rounds} "
+        f"({LADDER_ROUNDS} for the ladder) by the GPU's events. Each call ends with reading its fault word, so it is "
+        "waited for. Bytes and dequantized values were compared with the CPU's before timing."
     )
-    titles = ("type", "importance", "on the GPU", "of it", "with the way there and back")
-    record.table(titles, [rate.row() for rate in rates])
-    properties = torch.cuda.get_device_properties(0)
-    gpu = f"{properties.name}, {properties.multi_processor_count} multiprocessors, {properties.total_memory >> 30} GiB"
+    record.text(
+        f"The roofline: a copy on the GPU moves {gpu.bandwidth / 1e9:.0f} GB/s (read and written), and "
+        f"{gpu.multiprocessors} multiprocessors at {gpu.clock / 1e9:.2f} GHz issue {gpu.issue_rate / 1e12:.1f} million "
+        "million instructions of threads per second. *Bytes* and *instructions* are those of a weight; the latter were "
+        "counted, see the record of gpu_operations.py."
+    )
+    record.table(RATE_TITLES, [rate.row(gpu) for rate in [*rates, ladder]])
+    record.text("The goals, for an H100:")
+    record.table(GOAL_TITLES, [*(goal_row(rate, gpu) for rate in rates), ladder_goal(ladder, gpu)])
+    properties = torch.cuda.get_device_properties()
     facts = [
-        ("GPU", gpu),
+        ("GPU", f"{gpu.name}, {gpu.multiprocessors} multiprocessors, {properties.total_memory >> 30} GiB"),
         ("CUDA", f"driver {driver_version()}, NVRTC {compiler_version()}, torch {torch.__version__}"),
     ]
     record.write(Path(__file__).parent, [*facts, *machine()])

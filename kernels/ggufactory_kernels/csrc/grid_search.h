@@ -1,11 +1,11 @@
 // From rounded digits to a point of the grid, in lanes.
 //
 // Where the digits themselves are a point, that is the answer. Elsewhere the reference computes the
-// weighted square error of every neighbour; here each lane that needs it scans its own list. This is IQ1's
-// search, which is done once; the other types' is that of grid_walk.h.
+// weighted square error of every neighbour; here each lane that needs it scans its own list, or lanes search
+// together. This is IQ1's search, which is done once; the other types' is that of grid_walk.h.
 #pragma once
 
-#include "neighbour_scan.h"
+#include "cuda/team_search.h"
 
 namespace ggufactory {
 namespace {
@@ -45,30 +45,38 @@ GK_LANE typename L::I place_of(const Codebook& book, typename L::I code) {
     return L::shift_right(find_entry<L, G>(book, digits), 16) & L::ints(0x7fff);
 }
 
+// What each element of an octet costs under each digit, if digit q stands for `values[q]`. The lanes where a step
+// between two digits never makes it cheaper to go away from the element's own.
+template <class L>
+GK_LANE typename L::M octet_costs(const typename L::I* digits, const typename L::F* values, const typename L::F* x,
+                                  const typename L::F* w,
+                                  typename L::F (&costs)[Octets::kElements][OctetTable::kStride]) {
+    using F = typename L::F;
+    typename L::M grow = L::ints(0) == L::ints(0);
+    for (int i = 0; i < Octets::kElements; ++i) {
+        for (int q = 0; q < OctetTable::kStride; ++q) {
+            const F difference = values[q < Octets::kDigits ? q : 0] - x[i];
+            costs[i][q] = w[i] * difference * difference;
+        }
+        for (int q = 0; q + 1 < Octets::kDigits; ++q) {
+            const typename L::M towards = L::ints(q) < digits[i];
+            const F nearer = L::select(towards, costs[i][q + 1], costs[i][q]);
+            const F farther = L::select(towards, costs[i][q], costs[i][q + 1]);
+            grow = grow & ((nearer < farther) | (nearer == farther));
+        }
+    }
+    return grow;
+}
+
 // The cheapest neighbours of `digits` where `wanted`, if digit q stands for `values[q]`. The codes found, -1
 // where there is none because the costs are no numbers or too large. `entry`: what find_entry() gave.
 template <class L>
 inline typename L::I cheapest_octets(const Codebook& book, typename L::I entry, typename L::M wanted,
                                      const typename L::I* digits, const typename L::F* values,
                                      const typename L::F* x, const typename L::F* w) {
-    using F = typename L::F;
-    using M = typename L::M;
     constexpr int kWidth = L::kWidth, kStride = OctetTable::kStride, kCosts = OctetTable::kCount;
-    F costs[Octets::kElements][kStride];
-    M grow = L::ints(0) == L::ints(0);
-    for (int i = 0; i < Octets::kElements; ++i) {
-        for (int q = 0; q < kStride; ++q) {
-            const F difference = values[q < Octets::kDigits ? q : 0] - x[i];
-            costs[i][q] = w[i] * difference * difference;
-        }
-        // A step between two digits must not make it cheaper to go away from the element's own.
-        for (int q = 0; q + 1 < Octets::kDigits; ++q) {
-            const M towards = L::ints(q) < digits[i];
-            const F nearer = L::select(towards, costs[i][q + 1], costs[i][q]);
-            const F farther = L::select(towards, costs[i][q], costs[i][q + 1]);
-            grow = grow & ((nearer < farther) | (nearer == farther));
-        }
-    }
+    typename L::F costs[Octets::kElements][kStride];
+    const typename L::M grow = octet_costs<L>(digits, values, x, w, costs);
     // A table for each lane, one after the other.
     alignas(64) float tables[kWidth * kCosts];
     for (int first = 0; first < kCosts; first += kWidth) {
@@ -91,6 +99,23 @@ inline typename L::I cheapest_octets(const Codebook& book, typename L::I entry, 
             all ? list.all_count : list.count, [&](auto candidates) { return table.of(candidates); });
     }
     return L::bits(L::load_floats(found));
+}
+
+// The same, by lanes that search together.
+template <class L>
+GK_LANE int32_t cheapest_octets_together(const Codebook& book, int32_t entry, bool wanted, const int32_t* digits,
+                                         const float* values, const float* x, const float* w) {
+    const uint32_t asking = ballot(wanted);
+    if (!asking) return 0;
+    float costs[Octets::kElements][OctetTable::kStride];
+    const bool grow = octet_costs<L>(digits, values, x, w, costs);
+    const auto ask = [&](Query<Octets>& query) {
+        query.look_in(book.lists[entry], !grow);
+        query.margin = 0, query.is_lasting = false;
+        for (int i = 0; i < Octets::kElements; ++i) query.x[i] = x[i], query.w[i] = w[i];
+        for (int q = 0; q < Octets::kDigits; ++q) query.values[q] = values[q];
+    };
+    return search_together<Octets>(book, asking, ask).code;
 }
 
 }  // namespace

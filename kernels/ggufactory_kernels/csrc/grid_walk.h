@@ -30,7 +30,7 @@ public:
         GK_GPU_UNROLL(8)
         for (int i = 0; i < kCount; ++i) {
             root_w_[i] = L::sqrt(w[i]);
-            twice_wx_[i] = (root_w_[i] + root_w_[i]) * x[i];
+            if constexpr (kHasColumns) twice_wx_[i] = (root_w_[i] + root_w_[i]) * x[i];
         }
         GK_GPU_UNROLL(1)
         for (int j = 0; j < kSubBlocks; ++j) {
@@ -56,8 +56,13 @@ public:
     void go_to(const F (&inverse)[kSubBlocks], const F (&scale)[kSubBlocks], const M (&wanted)[kGroups]) {
         Bits searching = {}, clear = {};
         round_all(inverse, wanted, searching, clear);
-        search_all(searching, clear, reinterpret_cast<const float*>(scale),
-                   reinterpret_cast<const float*>(inverse));
+        const float* const scales = reinterpret_cast<const float*>(scale);
+        const float* const inverses = reinterpret_cast<const float*>(inverse);
+        if constexpr (L::kSearchesTogether) {
+            search_all_together(searching[0], clear[0], scales, inverses);
+        } else {
+            search_all(searching, clear, scales, inverses);
+        }
         GK_GPU_UNROLL(1)
         for (int k = 0; k < kGroups; ++k) {
             codes[k] = L::bits(L::load_floats(codes_ + k * L::kWidth));
@@ -70,7 +75,9 @@ public:
 private:
     static constexpr int kCount = kGroups * G::kElements, kPlaces = kGroups * L::kWidth;
     static constexpr int kWords = (kPlaces + 63) / 64;
-    static constexpr bool kHasRows = G::kElements == Octets::kElements;
+    // How lanes that search alone find a group's numbers.
+    static constexpr bool kHasRows = G::kElements == Octets::kElements && !L::kSearchesTogether;
+    static constexpr bool kHasColumns = G::kElements == Quads::kElements && !L::kSearchesTogether;
     static constexpr int kRow = 2 * Octets::kElements;
     using Bits = uint64_t[kWords];  // bit group * kWidth + lane
     using V = typename GridQuery<G>::Candidates;
@@ -147,13 +154,42 @@ private:
                 const int bit = lowest_bit(rest), at = 64 * word + bit;
                 const NeighbourList& list = list_of(at);
                 const bool is_clear = clear[word] >> bit & 1;
-                if (is_clear && list.count <= kMostLasting && margin_of(at) < FLT_MAX) {
+                if (is_clear && can_last(at)) {
                     search(at, scales, inverses);
                 } else {
                     search_once(at, is_clear ? list.first : list.all_first, is_clear ? list.count : list.all_count,
                                 scales, inverses);
                 }
             }
+        }
+    }
+
+    // The same, in as many rounds as a lane of the warp has groups to search; each lays one down for each.
+    GK_LANE void search_all_together(uint64_t searching, uint64_t clear, const float* scales,
+                                     const float* inverses) {
+        static_assert(!L::kSearchesTogether || kPlaces <= 32);
+        uint32_t rest = static_cast<uint32_t>(searching);
+        while (const uint32_t asking = ballot(rest != 0)) {
+            const int at = rest ? lowest_bit(rest) : 0, sub_block = sub_block_of(at);
+            const LastingPoint point = search_together<G>(book_, asking, [&](Query<G>& query) {
+                lay_down(at, scales[sub_block], clear >> at & 1, query);
+            });
+            if (rest) {
+                codes_[at] = point.code;
+                until_[at] = inverses[sub_block] * (1 + point.growth);
+            }
+            rest &= rest - 1;
+        }
+    }
+
+    GK_LANE void lay_down(int at, float scale, bool is_clear, Query<G>& query) const {
+        query.look_in(list_of(at), !is_clear);
+        query.margin = margin_of(at);
+        query.is_lasting = is_clear && can_last(at);
+        for (int q = 0; q < Query<G>::kValues; ++q) query.values[q] = scale * static_cast<float>(2 * q + 1);
+        for (int i = 0; i < G::kElements; ++i) {
+            query.x[i] = x_[at * G::kElements + i];
+            query.w[i] = root_w_[at * G::kElements + i];
         }
     }
 
@@ -177,6 +213,7 @@ private:
     }
 
     GK_LANE const NeighbourList& list_of(int at) const { return book_.lists[entries_[at]]; }
+    GK_LANE bool can_last(int at) const { return list_of(at).count <= kMostLasting && margin_of(at) < FLT_MAX; }
     GK_LANE float margin_of(int at) const { return reinterpret_cast<const float*>(margins_)[at]; }
     static GK_LANE int sub_block_of(int at) { return at / (kSubGroups * L::kWidth) * L::kWidth + at % L::kWidth; }
 
@@ -193,7 +230,7 @@ private:
 
     const Codebook& book_;
     const F* x_;
-    F root_w_[kCount], twice_wx_[kCount], largest_sizes_[kSubBlocks], margins_[kGroups];
+    F root_w_[kCount], twice_wx_[kHasColumns ? kCount : 1], largest_sizes_[kSubBlocks], margins_[kGroups];
     I numbers_[kGroups];  // the digits
     alignas(64) float rows_[kHasRows ? kPlaces * kRow : 1];
     // By group and lane, because searches write single ones.

@@ -29,10 +29,15 @@ inline typename L::I move_to_grid(const Codebook& book, const typename L::I* dig
     const typename L::M searching = active & L::negate(entry < L::ints(0));
     const I code = entry & L::ints(kCodeMask);
     moved = moved | searching;
-    if (!L::any(searching)) return code;
     typename L::F values[3];
     for (int q = 0; q < 3; ++q) values[q] = scale * shifted[q];
-    const I found = cheapest_octets<L>(book, entry, searching, digits, values, x, w);
+    I found;
+    if constexpr (L::kSearchesTogether) {
+        found = cheapest_octets_together<L>(book, entry, searching, digits, values, x, w);
+    } else {
+        if (!L::any(searching)) return code;
+        found = cheapest_octets<L>(book, entry, searching, digits, values, x, w);
+    }
     const typename L::M none = searching & (found < L::ints(0));
     lost = lost | none;
     return L::select(searching, L::select(none, L::ints(0), found), code);

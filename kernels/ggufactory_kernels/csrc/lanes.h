@@ -10,6 +10,7 @@
 //   F, I, M                       floats, 32-bit integers and conditions, one per lane
 //   kWidth                        how many lanes
 //   kSideBySide                   how many sub-blocks are searched at a time
+//   kSearchesTogether             whether other lanes help with a search of neighbours (cuda/team_search.h)
 //   +  -  *  /  <  >  ==  &  |    as for the plain types; comparisons give an M
 //   floats(c), ints(c)            the same constant in every lane
 //   select(m, a, b)               a where m, else b. Both are computed: a lane has no branches, and
@@ -46,6 +47,7 @@ struct ScalarLanes {
     using M = bool;
     static constexpr int kWidth = 1;
     static constexpr int kSideBySide = 2;
+    static constexpr bool kSearchesTogether = false;
 
     static GK_LANE F floats(float value) { return value; }
     static GK_LANE I ints(int32_t value) { return value; }
@@ -112,9 +114,11 @@ struct ScalarLanes {
     static GK_LANE void transpose(I (&)[1]) {}
 };
 
-// A CUDA thread: its registers hold one sub-block, and other threads fill the cycles in which it waits.
+// A CUDA thread: its registers hold one sub-block, and other threads fill the cycles in which it waits. Those of
+// its warp walk beside it, each in its own block, and search together.
 struct ThreadLanes : ScalarLanes {
     static constexpr int kSideBySide = 1;
+    static constexpr bool kSearchesTogether = true;
 };
 
 }  // namespace

@@ -61,6 +61,7 @@ GK_LANE float magnitude_of(float f) { return fabsf(f); }
 GK_LANE float infinity() { return __int_as_float(0x7f800000); }
 GK_LANE int lowest_bit(uint32_t bits) { return __ffs(static_cast<int>(bits)) - 1; }
 GK_LANE int lowest_bit(uint64_t bits) { return __ffsll(static_cast<int64_t>(bits)) - 1; }
+GK_LANE int count_bits(uint32_t bits) { return __popc(bits); }
 GK_LANE bool is_odd(uint32_t bits) { return __popc(bits) & 1; }
 
 #else
@@ -70,6 +71,7 @@ GK_LANE float magnitude_of(float f) { return __builtin_fabsf(f); }
 GK_LANE float infinity() { return __builtin_inff(); }
 GK_LANE int lowest_bit(uint32_t bits) { return __builtin_ctz(bits); }
 GK_LANE int lowest_bit(uint64_t bits) { return __builtin_ctzll(bits); }
+GK_LANE int count_bits(uint32_t bits) { return __builtin_popcount(bits); }
 GK_LANE bool is_odd(uint32_t bits) { return __builtin_parity(bits); }
 
 #endif

@@ -28,6 +28,7 @@ namespace {
 struct VectorLanes {
     static constexpr int kWidth = GK_VECTOR_WIDTH;
     static constexpr int kSideBySide = 2;
+    static constexpr bool kSearchesTogether = false;
     typedef float F __attribute__((vector_size(4 * GK_VECTOR_WIDTH)));
     typedef int32_t I __attribute__((vector_size(4 * GK_VECTOR_WIDTH)));
     typedef uint32_t U __attribute__((vector_size(4 * GK_VECTOR_WIDTH)));

@@ -26,11 +26,17 @@ struct QuantizeKernel {
         const int64_t first = block.number * kThreads;
         load_weights(launch, block, first, shared.tile, weights);
         if constexpr (kWeighted) load_importance(launch, block, first, shared.tile, weights);
-        block.phase([&](int thread) { quantize(launch, first + thread, weights[thread], thread, shared); });
+        if constexpr (kSearches) {
+            block.warp_phase([&](int thread) { quantize(launch, first + thread, weights[thread], thread, shared); });
+        } else {
+            block.phase([&](int thread) { quantize(launch, first + thread, weights[thread], thread, shared); });
+        }
         block.phase([&](int thread) { store(launch, first, thread, shared); });
     }
 
 private:
+    static constexpr bool kSearches = __is_base_of(SearchedInGrid, Type);
+
     struct Weights {
         float x[Type::kBlock], importance[kWeighted ? Type::kBlock : 1];
         bool are_finite;
@@ -78,12 +84,16 @@ private:
         }
     }
 
-    static GK_LANE void quantize(const Launch& launch, int64_t place, const Weights& weights, int thread,
-                                 Shared& shared) {
-        if (place >= launch.blocks) return;
-        if (!weights.are_finite) {
-            report(launch, FaultKind::kNonFinite, place);
-            return;
+    // A thread without a block of its own, or whose weights are not finite, is done; in a search it stays to help
+    // its warp, with the last block or with one of zeros.
+    static GK_LANE void quantize(const Launch& launch, int64_t place, Weights& weights, int thread, Shared& shared) {
+        const bool is_spare = place >= launch.blocks, are_finite = weights.are_finite;
+        if (!are_finite && !is_spare) report(launch, FaultKind::kNonFinite, place);
+        if (is_spare || !are_finite) {
+            if constexpr (!kSearches) return;
+            if (!are_finite) {
+                for (float& x : weights.x) x = 0;
+            }
         }
         int32_t bytes[Type::kBytes];
         float mean_square = 0;
@@ -92,6 +102,7 @@ private:
         }
         const auto outcome = quantize_lanes<ThreadLanes, Type>(weights.x, kWeighted ? weights.importance : nullptr,
                                                                mean_square, &launch.book, bytes);
+        if (is_spare || !are_finite) return;
         const FaultKind kind = fault_of(outcome);
         if (kind != FaultKind::kNone) report(launch, kind, place);
         // Bytes of short blocks are registers, and stay so where the loop is unrolled whole.
