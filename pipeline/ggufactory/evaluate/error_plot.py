@@ -91,7 +91,7 @@ def _scale(errors: ErrorMap) -> LogNorm:
 
     found = np.clip(errors.tables[errors.tables > 0], _LEAST, _MOST)
     least, most = (float(found.min()), float(found.max())) if found.size else (_LEAST, 1.0)
-    return LogNorm(least, max(most, least * 1.1), clip=True)
+    return LogNorm(least, max(most, least * 1.1))
 
 
 def _draw_panel(axes: Axes, errors: ErrorMap, number: int, layout: _Layout, scale: LogNorm) -> None:
