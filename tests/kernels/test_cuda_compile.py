@@ -27,11 +27,8 @@ WIDELY_COMPILED = (
 )
 """One of each form of kernel."""
 
-SPILLS = {name: 64 for name in KERNELS if name.startswith(("quantize_iq2", "quantize_iq3"))}
-SPILLS["quantize_q5_k_weighted"] = 8
-"""Bytes that a kernel may spill, by name. One register of Q5_K's, by the older of two compilers. Those whose search
-is a function of its own, called thousands of times less often than its loops run, save some of the caller's
-registers around it."""
+SPILLS = {"quantize_q5_k_weighted": 8}
+"""Bytes that a kernel may spill, by name: one register, by the older of two compilers."""
 
 
 def check(found: KernelReport, architecture: str) -> None:
