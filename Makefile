@@ -7,7 +7,7 @@ TEST_WORKERS := 2
 READY := $(VENV)/.ready
 SOURCES := $(shell find kernels -name '*.h' -o -name '*.cc' -o -name 'CMakeLists.txt')
 
-.PHONY: demo test test-gpu test-cuda-compile lint types parity bench bench-kernels bench-calibration bench-quality bench-gpu clean
+.PHONY: demo test test-gpu test-cuda-compile lint types parity bench bench-kernels bench-calibration bench-quality bench-gpu bench-gpu-operations clean
 
 demo: $(READY)  ## quantize the bundled model to a three-rung ladder in ./out
 	$(BIN)/ggufactory quantize tests/data/tinylm --to out --ladder Q8_0,Q6_K,Q4_K_M \
@@ -44,8 +44,11 @@ bench-calibration: $(READY)
 bench-quality: $(READY)  ## minutes: every rung of the bundled model against its source; writes a dated record and plots
 	$(BIN)/python ops/benchmarks/quality.py
 
-bench-gpu: $(READY)  ## verify and time every type on this machine's GPU; writes a dated record
+bench-gpu: $(READY)  ## verify and time every type and a ladder on this machine's GPU; writes a dated record
 	$(BIN)/python ops/benchmarks/gpu_kernels.py
+
+bench-gpu-operations: $(READY)  ## minutes: count what every CUDA kernel executes for a weight, with no GPU
+	$(BIN)/python ops/benchmarks/gpu_operations.py
 
 # The constraints pin every release that the tests were run with; the build backend comes first, so
 # that the kernels are compiled in place and rebuilt when their sources change.

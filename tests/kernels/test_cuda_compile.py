@@ -27,11 +27,9 @@ WIDELY_COMPILED = (
 )
 """One of each form of kernel."""
 
-SPILLS = {name: 64 for name in KERNELS if name.startswith(("quantize_iq2", "quantize_iq3"))}
-SPILLS["quantize_q5_k_weighted"] = 8
-"""Bytes that a kernel may spill, by name. One register of Q5_K's, by the older of two compilers. Those whose search
-is a function of its own, called thousands of times less often than its loops run, save some of the caller's
-registers around it."""
+SPILLS = {"quantize_q5_k_weighted": 8, "quantize_iq1_s_weighted": 32, "quantize_iq2_xxs_weighted": 4}
+"""Bytes that a kernel may spill, by name: a register or two, by the older of two compilers; eight of IQ1_S and one of
+IQ2_XXS, on sm_100 and sm_120 only."""
 
 
 def check(found: KernelReport, architecture: str) -> None:
