@@ -184,10 +184,7 @@ def run(spec: JobSpec, watcher: Watcher, session: SharedSession | None = None) -
         else SharedSession(spec.ray_address, spec.workers, dashboard=spec.dashboard) as shared
     ):
         result = _carry_out(spec, target, plan, beside, watcher, shared)
-        if rungs := job_evaluation.unevaluated(spec, plan, target):
-            evaluated = job_evaluation.evaluate_rungs(spec, rungs, plan, target, beside.signer, watcher)
-            result = replace(result, evaluated=evaluated)
-    return result
+        return _evaluate_missing(spec, target, result, beside.signer, watcher, shared)
 
 
 def already_made(spec: JobSpec, target: Store, plan: Plan) -> Result | None:
@@ -239,6 +236,25 @@ def _carry_out(
         manifest.merge(target, {}, beside.header)
     release(target, beside.signer, watcher.warn)
     return result
+
+
+def _evaluate_missing(
+    spec: JobSpec,
+    target: Store,
+    result: Result,
+    signer: Signer | None,
+    watcher: Watcher,
+    shared: SharedSession | None,
+) -> Result:
+    rungs = job_evaluation.unevaluated(spec, result.plan, target)
+    if not rungs:
+        return result
+    # A cluster is used as for spans: where the evaluation ends early, what it left in Ray's queues ends with it.
+    with shared.use(0, _shown_in_ray(result.plan)) if shared and spec.ray_address else nullcontext() as session:
+        if session and not result.made:
+            watcher.joined(session)
+        evaluated = job_evaluation.evaluate_rungs(spec, rungs, result.plan, target, signer, watcher)
+    return replace(result, evaluated=evaluated)
 
 
 def _make_missing(spec: JobSpec, target: Store, plan: Plan, watcher: Watcher, session: SharedSession | None) -> Result:
