@@ -47,8 +47,10 @@ def test_found_again_as_it_was_computed(cache: Path) -> None:
 
 def test_callers_do_not_share_what_they_change(cache: Path) -> None:
     resolve = Resolver(list=[])
-    kept({}, resolve)["list"].append(1)
-    kept({}, resolve)["list"].append(1)
+    for _ in range(2):
+        found = kept({}, resolve)
+        assert found is not None
+        found["list"].append(1)
     assert kept({}, resolve) == {"list": []}
 
 
@@ -93,6 +95,11 @@ def test_what_is_no_json_is_not_kept(cache: Path) -> None:
     thing = object()
     assert kept({"a": 1}, Resolver(thing=thing)) == {"a": 1, "thing": thing}
     assert not cache.exists()
+
+
+def test_what_could_not_be_resolved_is_tried_again(cache: Path) -> None:
+    assert kept({"a": 1}, lambda raw: None) is None
+    assert kept({"a": 1}, Resolver(b=2)) == {"a": 1, "b": 2}
 
 
 def test_the_oldest_go(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,8 @@ def resolve_config(raw: Config) -> Config:
     """
     _check_numbers(raw)
     config = kept(raw, _through_transformers)
+    if config is None:
+        config = dict(raw)
     for name in _TEXT_MODELS:
         if name in config:
             config["text_config"] = config[name]
@@ -60,19 +62,20 @@ def positive_integer(config: Config, *names: str) -> int:
     return value
 
 
-def _through_transformers(raw: Config) -> Config:
+def _through_transformers(raw: Config) -> Config | None:
+    """None where no class takes it."""
     # Here and not above: it takes seconds to import, and only whoever describes a checkpoint needs it.
     from transformers import CONFIG_MAPPING
 
     model_type = raw.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
-        return dict(raw)
+        return None
     # What the class finds strange is told by the checks of the rules, in one message each.
     logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
         resolved: Config = CONFIG_MAPPING[model_type].from_dict(raw).to_dict()
     except Exception:  # noqa: BLE001 - whatever a class raises for a file that it does not take
-        return dict(raw)
+        return None
     return resolved
 
 

@@ -23,10 +23,10 @@ _MOST = 256
 """Configurations, of a few kilobytes each. Of more, the ones that were written first go."""
 
 
-def kept(raw: Config, resolve: Callable[[Config], Config]) -> Config:
+def kept(raw: Config, resolve: Callable[[Config], Config | None]) -> Config | None:
     """`resolve(raw)` as JSON gives it back (keys are text, tuples are lists), computed once on this machine.
 
-    What is no JSON is computed each time.
+    What is no JSON is computed each time, and so is None, which may have passing reasons.
     """
     try:
         path = folder() / f"{_fingerprint(raw)}.json"
@@ -37,6 +37,8 @@ def kept(raw: Config, resolve: Callable[[Config], Config]) -> Config:
         if isinstance(found, dict):
             return found
     resolved = resolve(raw)
+    if resolved is None:
+        return None
     try:
         text = json.dumps(resolved)
     except (TypeError, ValueError):
