@@ -13,8 +13,8 @@ from typing import Literal, Protocol
 
 Kind = Literal["counter", "gauge", "histogram"]
 
-STAGES = ("read", "convert", "quantize", "upload", "checksum")
-"""What tasks spend their time with: the first four a span's, the last a file's."""
+STAGES = ("read", "convert", "to device", "quantize", "from device", "upload", "checksum")
+"""What tasks spend their time with: the last a file's, the others a span's; those of a device on GPUs alone."""
 
 
 @dataclass(frozen=True, slots=True)

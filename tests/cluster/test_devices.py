@@ -16,7 +16,7 @@ from ggufactory.architectures import describe
 from ggufactory.assemble import uploads
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.cluster.devices import WORKERS_PER_GPU, backend_of_worker, check_here, gpu_share
-from ggufactory.cluster.span_task import make_span
+from ggufactory.cluster.span_pipeline import make_span
 from ggufactory.cluster.work import missing_spans
 from ggufactory.errors import InputError
 from ggufactory.plan import plan as planning

@@ -1,131 +1,131 @@
 """The work of one span: read once, make every rung's part, upload each while the next is made.
 
-Nothing here knows Ray: the same function runs in a test, in a thread, or as a task on a cluster.
+Nothing here knows Ray: the same code runs in a test, in a thread, or in a task on a cluster
+(`span_pipeline.py`).
 """
 
 from __future__ import annotations
 
-import resource
-import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 import ggufactory_kernels as gk
 from ggufactory.checkpoint.rows import Bytes
 from ggufactory.cluster.descriptor import PartWork, PieceWork, Quantized, SpanReceipt, SpanWork
-from ggufactory.cluster.row_conversion import convert_rows
-from ggufactory.cluster.span_reader import SpanReader, Tile
+from ggufactory.cluster.device_rows import DeviceRows
+from ggufactory.cluster.part_uploads import PartUploads
+from ggufactory.cluster.piece_rows import HostRows, Importance, PieceRows
+from ggufactory.cluster.span_reader import SpanReader
 from ggufactory.cluster.stage_clock import StageClock
-from ggufactory.errors import DamagedSourceError
-from ggufactory.plan.memory import UPLOADS_IN_FLIGHT
-from ggufactory.storage import open_store
-from ggufactory.storage.protocol import Part, Store, Upload
+from ggufactory.storage.protocol import Part, Store
 from ggufactory_kernels.cpu import best_instruction_set
+from ggufactory_kernels.cuda.courier import own_courier
 
-Importance = npt.NDArray[np.float32]
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What the spans of one task share. `device`: what quantizes, "cpu" or "cuda"; the bytes are the same."""
+
+    source: Store
+    reads: ThreadPoolExecutor
+    uploads: PartUploads
+    threads: int
+    device: str
+
+    @property
+    def backend(self) -> str:
+        return self.device if self.device == "cuda" else f"cpu {best_instruction_set()}"
 
 
-def make_span(
-    work: SpanWork,
-    headers: Mapping[str, bytes],
-    importance: Mapping[str, Importance],
-    *,
-    threads: int = 1,
-    device: str = "cpu",
-) -> SpanReceipt:
-    """Make and store every part of `work`.
+class SpanTask:
+    """One span: its reading begins at once, its parts are made by `make`, and `stored` waits for them."""
 
-    `headers`: by file name, for the parts that begin a file; `importance`: by tensor name, float32
-    [matrices, columns], for the tensors that have one. `device`: what quantizes, "cpu" or "cuda"; the bytes
-    are the same. Safe to repeat. Raises what the stores raise,
-    and DamagedSourceError for weights that cannot be quantized.
-    """
-    began, cpu_began = time.monotonic(), time.process_time()
-    clock = StageClock()
-    with (
-        SpanReader(open_store(work.source), work.etags, work.pieces, clock) as reader,
-        _Uploads(open_store(work.target), clock) as uploads,
-    ):
-        packer = _Packer(work, reader, importance, threads, clock, device)
-        for number, part in enumerate(work.parts):
-            uploads.wait_for_room()
+    def __init__(self, work: SpanWork, at: Workplace) -> None:
+        self.work = work
+        self.clock = StageClock()
+        self._at = at
+        self._reader = SpanReader(at.source, work.etags, work.pieces, self.clock, at.reads)
+        self._sent: list[Future[Part]] = []
+
+    def make(self, headers: Mapping[str, bytes], importance: Mapping[str, Importance]) -> Made:
+        """Make every part and put it on its way. Raises what the stores raise, DamagedSourceError for weights
+        that cannot be quantized, MemoryError where a GPU is full."""
+        packer = _Packer(self.work, self._rows(), importance)
+        for number, part in enumerate(self.work.parts):
+            self._at.uploads.wait_for_room()
+            self._raise_failed()
             data = packer.part(number, headers.get(part.upload.name, b""))
-            uploads.start(part, data)
+            self._sent.append(self._at.uploads.start(part, data, self.clock))
             del data
-        stored = uploads.finish()
-        fetched = reader.finish()
+        return Made(self._reader.finish(), packer.quantizations, packer.quantized())
+
+    def is_stored(self) -> bool:
+        """Whether `stored` would not have to wait."""
+        return all(sent.done() for sent in self._sent)
+
+    def stored(self) -> list[Part]:
+        """Wait for all parts. Raises what an upload raised."""
+        return [sent.result() for sent in self._sent]
+
+    def close(self) -> None:
+        """Give up what is still to be read, and the rows."""
+        self._reader.close()
+
+    def _rows(self) -> PieceRows:
+        pieces = self.work.pieces
+        host = HostRows(pieces, self._reader, self.clock, threads=self._at.threads)
+        if self._at.device != "cuda":
+            return host
+        return DeviceRows(pieces, self._reader, self.clock, host, own_courier())
+
+    def _raise_failed(self) -> None:
+        for sent in self._sent:
+            if sent.done():
+                sent.result()
+
+
+class Made(NamedTuple):
+    """What making a span has counted, as in its receipt."""
+
+    bytes_read: int
+    quantizations: int
+    quantized: dict[str, Quantized]
+
+
+def receipt_of(
+    span: SpanTask, made: Made, *, backend: str, seconds: float, cpu_seconds: float, peak_rss: int
+) -> SpanReceipt:
+    """Of a span whose parts are stored; else it waits for them, and raises what an upload raised."""
+    work, stored = span.work, span.stored()
     return SpanReceipt(
         index=work.index,
         parts=tuple((p.upload.name, part) for p, part in zip(work.parts, stored, strict=True)),
-        bytes_read=fetched,
+        bytes_read=made.bytes_read,
         bytes_written=sum(p.size for p in work.parts),
-        quantizations=packer.quantizations,
-        peak_rss=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        seconds=time.monotonic() - began,
-        cpu_seconds=time.process_time() - cpu_began,
-        backend=device if device == "cuda" else f"cpu {best_instruction_set()}",
-        stages=clock.seconds(),
-        quantized=packer.quantized(),
+        quantizations=made.quantizations,
+        peak_rss=peak_rss,
+        seconds=seconds,
+        cpu_seconds=cpu_seconds,
+        backend=backend,
+        stages=span.clock.seconds(),
+        quantized=made.quantized,
     )
-
-
-class _Uploads:
-    """At most `UPLOADS_IN_FLIGHT` parts on their way; the memory bound of the plan rests on it."""
-
-    def __init__(self, target: Store, clock: StageClock) -> None:
-        self._target = target
-        self._clock = clock
-        self._pool = ThreadPoolExecutor(UPLOADS_IN_FLIGHT, thread_name_prefix="upload")
-        self._sent: list[Future[Part]] = []
-
-    def __enter__(self) -> _Uploads:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def wait_for_room(self) -> None:
-        """Until only `UPLOADS_IN_FLIGHT` parts are on their way. Raises what an upload raised."""
-        if len(self._sent) > UPLOADS_IN_FLIGHT:
-            self._sent[-UPLOADS_IN_FLIGHT - 1].result()
-
-    def start(self, part: PartWork, data: Bytes) -> None:
-        assert data.nbytes == part.size
-        self._sent.append(self._pool.submit(self._upload, part.upload, part.number, part.offset, data.data))
-
-    def _upload(self, upload: Upload, number: int, offset: int, data: memoryview) -> Part:
-        with self._clock.inside("upload"):
-            return self._target.upload_part(upload, number, offset, data)
-
-    def finish(self) -> list[Part]:
-        return [sent.result() for sent in self._sent]
 
 
 class _Packer:
     """Fills the parts of a span, packing each (piece, type) once."""
 
-    def __init__(
-        self,
-        work: SpanWork,
-        reader: SpanReader,
-        importance: Mapping[str, Importance],
-        threads: int,
-        clock: StageClock,
-        device: str,
-    ) -> None:
+    def __init__(self, work: SpanWork, rows: PieceRows, importance: Mapping[str, Importance]) -> None:
         self._work = work
-        self._reader = reader
+        self._rows = rows
         self._importance = importance
-        self._threads = threads
-        self._clock = clock
         self._weights: Counter[str] = Counter()
         self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._device = device
         self._uses = Counter(key for part in work.parts for key in _keys(part))
         self._kept: dict[_Key, Bytes] = {}
         self.quantizations = 0
@@ -158,44 +158,14 @@ class _Packer:
         if key in self._kept:
             rows[:] = self._kept[key] if self._uses[key] else self._kept.pop(key)
             return
-        # The held type goes through the kernel too: it copies, and refuses what is not finite.
-        spent = 0.0
-        for tile in self._reader.tiles(key.piece):
-            began = time.monotonic()
-            self._pack(key, piece, tile, rows[tile.start : tile.stop])
-            spent += time.monotonic() - began
-        self._clock.add("quantize", spent)
+        importance = self._importance[piece.tensor] if key.weighted else None
+        spent = self._rows.make(key.piece, key.kind, importance, rows)
         if key.kind != piece.converted_type:
             self.quantizations += 1
             self._weights[key.kind] += piece.rows * piece.columns
             self._seconds[key.kind] += spent
             if self._uses[key]:
                 self._kept[key] = rows.copy()
-
-    def _pack(self, key: _Key, piece: PieceWork, tile: Tile, out: Bytes) -> None:
-        """One tile, cut where a matrix of a stack ends: each matrix has importance of its own."""
-        held = self._reader.held[key.piece]
-        importance = self._importance[piece.tensor] if key.weighted else None
-        row = tile.start
-        while row < tile.stop:
-            matrix = (piece.start + row) // piece.rows_per_matrix
-            stop = min(tile.stop, (matrix + 1) * piece.rows_per_matrix - piece.start)
-            try:
-                convert_rows(
-                    held[row:stop],
-                    piece.converted_type,
-                    key.kind,
-                    piece.columns,
-                    out[row - tile.start : stop - tile.start],
-                    importance=importance[matrix] if importance is not None else None,
-                    threads=self._threads,
-                    # Plain numbers are copied, which is not worth the way to a GPU.
-                    device=self._device if gk.TENSOR_TYPES[key.kind].is_quantized else "cpu",
-                )
-            except ValueError as error:
-                where = f"tensor {piece.tensor}, rows {piece.start + row} to {piece.start + stop}"
-                raise DamagedSourceError(f"{where}: cannot be made {key.kind}: {error}") from error
-            row = stop
 
 
 class _Key(NamedTuple):

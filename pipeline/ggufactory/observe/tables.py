@@ -15,6 +15,7 @@ from ggufactory.inspection import GgufSummary
 from ggufactory.job import Result
 from ggufactory.observe.numbers import show_bytes, show_seconds
 from ggufactory.observe.tally import Tally
+from ggufactory.plan.device_memory import HOST_BYTES
 from ggufactory.plan.plan import Plan, RungPlan
 from ggufactory.publish.verify import Verdict
 
@@ -32,7 +33,9 @@ def print_plan(console: Console, plan: Plan) -> None:
     total = show_bytes(sum(rung.bytes for rung in plan.rungs))
     console.print(
         f"{plan.elements:,} parameters of {plan.architecture} from {plan.source}: {total} in "
-        f"{len(plan.spans)} spans; a worker needs {show_bytes(plan.worker_bytes)}; plan {plan.fingerprint[:12]}",
+        f"{len(plan.spans)} spans; a worker needs {show_bytes(plan.worker_bytes)}, "
+        f"on a GPU {show_bytes(plan.worker_bytes + HOST_BYTES)} and {show_bytes(plan.device_bytes)} of the GPU's; "
+        f"plan {plan.fingerprint[:12]}",
         highlight=False,
     )
     for note in plan.notes:

@@ -24,5 +24,6 @@ def as_json(plan: Plan) -> dict[str, Any]:
         ],
         "spans": len(plan.spans),
         "worker_bytes": plan.worker_bytes,
+        "device_bytes": plan.device_bytes,
         "notes": list(plan.notes),
     }
