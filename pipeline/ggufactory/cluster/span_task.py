@@ -59,7 +59,7 @@ class SpanTask:
         for number, part in enumerate(self.work.parts):
             self._at.uploads.wait_for_room()
             self._raise_failed()
-            data = packer.part(number, headers.get(part.upload.name, b""))
+            data = packer.part(number, headers[part.upload.name] if part.header_bytes else b"")
             self._sent.append(self._at.uploads.start(part, data, self.clock))
             del data
         return Made(self._reader.finish(), packer.quantizations, packer.quantized())
