@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 Kind = Literal["counter", "gauge", "histogram"]
 
-STAGES = ("read", "convert", "to device", "quantize", "from device", "upload", "checksum")
+STAGES = ("read", "convert", "to_device", "quantize", "from_device", "upload", "checksum")
 """What tasks spend their time with: the last a file's, the others a span's; those of a device on GPUs alone."""
 
 

@@ -1,4 +1,4 @@
-"""What tasks quantize on: asked for, found, refused; and one job on both kinds of processor."""
+"""What tasks quantize on: asked for, found, refused."""
 
 from __future__ import annotations
 
@@ -12,15 +12,8 @@ import pytest
 import torch
 
 import ggufactory_kernels as gk
-from ggufactory.architectures import describe
-from ggufactory.assemble import uploads
-from ggufactory.checkpoint import open_checkpoint
 from ggufactory.cluster.devices import WORKERS_PER_GPU, backend_of_worker, check_here, gpu_share
-from ggufactory.cluster.span_pipeline import make_span
-from ggufactory.cluster.work import missing_spans
 from ggufactory.errors import InputError
-from ggufactory.plan import plan as planning
-from ggufactory.storage import open_store
 from ggufactory_kernels import backends, cuda, quantizer
 
 SHARE = 1 / WORKERS_PER_GPU
@@ -82,41 +75,6 @@ def _use_emulation(library: Path, monkeypatch: pytest.MonkeyPatch) -> emulated_c
     monkeypatch.setattr(quantizer, "on_gpu", lambda x, dtypes, what: torch.as_tensor(x))
     monkeypatch.setattr(cuda.driver, "gpu", lambda index: gpu)
     return gpu
-
-
-def test_a_job_on_both_kinds_of_processor_gives_the_same_files(
-    tinylm: str, tmp_path: Path, emulated_cuda_library: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gpu = _use_emulation(emulated_cuda_library, monkeypatch)
-    source = open_checkpoint(tinylm)
-    plan = planning.make(
-        describe(source),
-        ("Q8_0", "Q4_K_M", "IQ3_S", "Q4_0"),
-        name="m",
-        source=tinylm,
-        files=source.files,
-        limits=open_store(str(tmp_path)).limits,
-        quantizable=frozenset(kind for kind in gk.TENSOR_TYPES if gk.quantizable(kind)),
-        span_bytes=1_000_000,
-    )
-    headers = {file.name: plan.header(rung, file) for rung in plan.rungs for file in rung.files}
-    made = {}
-    for name, devices in (("cpu", ("cpu",)), ("cuda", ("cuda",)), ("mixed", ("cpu", "cuda"))):
-        store = open_store(str(tmp_path / name))
-        progress = uploads.begin(store, plan)
-        spans = list(missing_spans(plan, progress, str(tmp_path / name)))
-        assert len(spans) > 2
-        for work in spans:
-            device = devices[work.index % len(devices)]
-            begun = {part.upload.name: headers[part.upload.name] for part in work.parts if part.header_bytes}
-            for file, part in make_span(work, begun, {}, device=device).parts:
-                progress.parts[file][part.number] = part
-        for planned in plan.files.values():
-            uploads.complete(store, planned, progress)
-        made[name] = {file: (tmp_path / name / file).read_bytes() for file in plan.files}
-        assert bool(gpu.launched) == (name != "cpu")
-        gpu.launched.clear()
-    assert made["cpu"] == made["cuda"] == made["mixed"]
 
 
 def test_arrays_go_to_the_gpu_and_come_back(emulated_cuda_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,13 +109,13 @@ class DeviceRows:
             made.ready.synchronize()
         spent = time.monotonic() - began
         fault = np.empty(1, np.int64)
-        with self._clock.inside("from device"):
+        with self._clock.inside("from_device"):
             self._courier.fetch(made.fault.view(torch.uint8), fault.view(np.uint8), made.ready)
         try:
             raise_fault(int(fault[0]), made.x, target, weighted=made.weighted)
         except ValueError as error:
             raise refusal(made.piece, made.start, made.stop, target.name, error) from error
-        with self._clock.inside("from device"):
+        with self._clock.inside("from_device"):
             self._courier.fetch(made.packed, out[made.start : made.stop].reshape(-1), made.ready)
         return spent
 
@@ -149,7 +149,7 @@ class DeviceRows:
         for tile in self._reader.tiles(number, start, stop):
             rows = held[tile.start : tile.stop].reshape(-1)
             place = (tile.start - start) * held.shape[1]
-            with self._clock.inside("to device"):
+            with self._clock.inside("to_device"):
                 self._courier.send(rows, to[place : place + rows.size])
 
     def _importance(self, number: int, target: TensorType, importance: Importance | None) -> torch.Tensor | None:
