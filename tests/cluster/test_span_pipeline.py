@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from ggufactory.cluster import span_pipeline
 from ggufactory.cluster.batches import batches, task_slots
 from ggufactory.cluster.descriptor import SpanReceipt, SpanWork
 from ggufactory.cluster.span_pipeline import make_spans
+from ggufactory.cluster.span_task import SpanTask, Workplace
 from ggufactory.cluster.work import missing_spans
 from ggufactory.errors import DamagedSourceError, TransientStoreError
 from ggufactory.plan import plan as planning
@@ -136,8 +138,8 @@ def test_one_span_is_read_ahead_and_no_more(tinylm: str, tmp_path: Path, monkeyp
                 held.set()
             assert go.wait(PATIENCE)
 
-    class Counted(span_pipeline.SpanTask):
-        def __init__(self, work: SpanWork, at: span_pipeline.Workplace) -> None:
+    class Counted(SpanTask):
+        def __init__(self, work: SpanWork, at: Workplace) -> None:
             opened.append(work.index)
             super().__init__(work, at)
 
@@ -187,6 +189,28 @@ def test_one_by_itself_says_why(tinylm: str, tmp_path: Path, monkeypatch: pytest
     job = Job(tinylm, tmp_path / "out")
     with pytest.raises(TransientStoreError, match="busy"):
         job.make(job.works[:1])
+
+
+def test_none_made_says_why_and_holds_no_rows(tinylm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(what: str, number: int) -> None:
+        if what == "upload":
+            raise TransientStoreError("the store is down")
+
+    _watch(monkeypatch, told)
+    job = Job(tinylm, tmp_path / "out")
+    made: list[weakref.ref[SpanTask]] = []
+
+    class Known(SpanTask):
+        def __init__(self, work: SpanWork, at: Workplace) -> None:
+            super().__init__(work, at)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(span_pipeline, "SpanTask", Known)
+    with pytest.raises(TransientStoreError, match="down") as failed:
+        job.make(job.works[:3])
+    assert len(made) == 3
+    assert failed.value.__traceback__ is not None
+    assert [span for span in made if span() is not None] == []
 
 
 def test_damaged_weights_leave_the_others_alone(tinylm: str, tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ def make_spans(
 ) -> list[SpanReceipt]:
     """As `make_span` of each, which all have one source and one target; the receipts of those that were made.
 
-    Of several, one that fails is left out, and whoever tries it again by itself learns why. No further one
-    begins once `stopped` says so.
+    Of several, one that fails is left out, and whoever tries it again by itself learns why; where none was made,
+    what failed last is raised. No further one begins once `stopped` says so.
     """
     source, target = open_store(works[0].source), open_store(works[0].target)
     with ThreadPoolExecutor(READERS, thread_name_prefix="read") as reads, PartUploads(target) as uploads:
@@ -66,7 +66,9 @@ def make_spans(
             pipeline.run()
         finally:
             pipeline.close()
-        return pipeline.receipts
+    if pipeline.error is not None and not pipeline.receipts:
+        raise pipeline.error
+    return pipeline.receipts
 
 
 class _Pipeline:
@@ -88,6 +90,8 @@ class _Pipeline:
         """Whose rows are being read."""
         self._made: list[tuple[SpanTask, Made]] = []
         """Whose parts are on their way."""
+        self.error: Exception | None = None
+        """What failed last."""
         self.receipts: list[SpanReceipt] = []
 
     def run(self) -> None:
@@ -130,12 +134,17 @@ class _Pipeline:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """What one span of several raises is left to whoever makes it by itself."""
+        """What one span raises does not end the others."""
         try:
             yield
-        except _OF_ONE_SPAN:
-            if len(self._works) == 1:
-                raise
+        except _OF_ONE_SPAN as error:
+            _let_go(error)
+            self.error = error
+
+
+def _let_go(error: Exception) -> None:
+    """What an exception came through and came from holds rows and parts; what it says is enough."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 @contextmanager

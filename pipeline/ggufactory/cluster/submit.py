@@ -27,8 +27,8 @@ _WINDOW = 5000
 """Tasks known to Ray at once: enough for every real plan, so an autoscaler sees all the demand."""
 
 _RETRIES = 4
-_LOST_IN_A_ROW = 3
-"""So many tasks in a row lost to the store, none in between done: the store is down."""
+_LOST_IN_A_ROW = 3 * (1 + _RETRIES)
+"""So many attempts in a row lost to the store, no task in between done: the store is down."""
 
 FIX_MEMORY = "Ask for smaller spans (--span-size)"
 
@@ -111,20 +111,21 @@ def run_all(
             try:
                 result = ray.get(ref)
             except RayError as error:
-                if left := leftovers(name, None):
+                failure, left = as_ours(error), leftovers(name, None)
+                if isinstance(failure, TransientStoreError):
+                    lost_in_a_row += len(left) or 1 + _RETRIES
+                if lost_in_a_row >= _LOST_IN_A_ROW:
+                    raise UnavailableError(failure.message, fix="Start the same command again: it resumes") from error
+                if left:
                     source = chain(left, source)
                     continue
-                failure = as_ours(error)
                 if isinstance(failure, DamagedSourceError) and name not in tried_again:
                     tried_again.add(name)
                     pending[call()] = (name, call)
                     continue
                 failed[name] = failure
-                lost_in_a_row += isinstance(failure, TransientStoreError)
                 if isinstance(failure, InputError | UploadGoneError) and not isinstance(failure, DamagedSourceError):
                     raise failure from error
-                if lost_in_a_row >= _LOST_IN_A_ROW:
-                    raise UnavailableError(failure.message, fix="Start the same command again: it resumes") from error
                 if on_failure:
                     on_failure(name, failure)
             else:
