@@ -33,9 +33,12 @@ def print_plan(console: Console, plan: Plan) -> None:
     total = show_bytes(sum(rung.bytes for rung in plan.rungs))
     console.print(
         f"{plan.elements:,} parameters of {plan.architecture} from {plan.source}: {total} in "
-        f"{len(plan.spans)} spans; a worker needs {show_bytes(plan.worker_bytes)}, "
-        f"on a GPU {show_bytes(plan.worker_bytes + HOST_BYTES)} and {show_bytes(plan.device_bytes)} of the GPU's; "
-        f"plan {plan.fingerprint[:12]}",
+        f"{len(plan.spans)} spans; a worker needs {show_bytes(plan.worker_bytes)}; plan {plan.fingerprint[:12]}",
+        highlight=False,
+    )
+    console.print(
+        f"on a GPU a worker needs {show_bytes(plan.worker_bytes + HOST_BYTES)}, and {show_bytes(plan.device_bytes)} "
+        "of the GPU's memory",
         highlight=False,
     )
     for note in plan.notes:
