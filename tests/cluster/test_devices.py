@@ -92,12 +92,31 @@ def test_arrays_go_to_the_gpu_and_come_back(emulated_cuda_library: Path, monkeyp
         gk.quantize(x, "Q5_1", device="gpu")
 
 
-def test_a_full_gpu_is_a_memory_error(emulated_cuda_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("raised", "becomes", "told"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+            MemoryError,
+            "the GPU is full: CUDA out",
+        ),
+        (RuntimeError("CUDA error: out of memory\nmore"), MemoryError, "the GPU is full: CUDA error: out of memory$"),
+        (RuntimeError("CUDA error: an illegal memory access"), RuntimeError, "^CUDA error: an illegal"),
+    ],
+    ids=["allocation", "context", "another fault"],
+)
+def test_a_full_gpu_is_a_memory_error(
+    emulated_cuda_library: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: RuntimeError,
+    becomes: type[Exception],
+    told: str,
+) -> None:
     _use_emulation(emulated_cuda_library, monkeypatch)
 
     def full(*_: object) -> torch.Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        raise raised
 
     monkeypatch.setattr(quantizer, "on_gpu", full)
-    with pytest.raises(MemoryError, match="the GPU is full: CUDA out of memory"):
+    with pytest.raises(becomes, match=told):
         gk.quantize(np.ones((1, 32), np.float32), "Q8_0", device="cuda")
