@@ -21,13 +21,18 @@ MIB = 1 << 20
 def test_attempts_and_failures(local_ray: None, tmp_path: Path) -> None:
     import ray
 
-    marker = tmp_path / "tried"
-
-    def second_time() -> int:
+    def second_time(error: Exception) -> int:
+        marker = tmp_path / type(error).__name__
         if not marker.exists():
             marker.touch()
-            raise TransientStoreError("the store is busy")
+            raise error
         return _attempts_before()
+
+    def busy_store() -> int:
+        return second_time(TransientStoreError("the store is busy"))
+
+    def full_gpu() -> int:
+        return second_time(MemoryError("the GPU is full"))
 
     def never() -> None:
         raise GgufactoryError("poison")
@@ -36,7 +41,7 @@ def test_attempts_and_failures(local_ray: None, tmp_path: Path) -> None:
         return _attempts_before()
 
     how = options("quantize", memory=MIB)
-    tasks = [ray.remote(function).options(**how) for function in (second_time, never, first_time)]
+    tasks = [ray.remote(function).options(**how) for function in (busy_store, never, first_time, full_gpu)]
     results: list[int] = []
     told: dict[str, GgufactoryError] = {}
     failed = run_all(
@@ -47,7 +52,7 @@ def test_attempts_and_failures(local_ray: None, tmp_path: Path) -> None:
         SilentWatcher(),
         on_failure=told.__setitem__,
     )
-    assert sorted(results) == [0, 1]
+    assert sorted(results) == [0, 1, 1]
     assert told == failed
     assert {name: error.message for name, error in failed.items()} == {"span 1": "poison"}
 
