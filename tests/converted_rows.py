@@ -7,6 +7,7 @@ in the converter's order.
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ggufactory.cluster.span_reader import SpanReader
 from ggufactory.cluster.stage_clock import StageClock
 from ggufactory.cluster.work import sources_of
 from ggufactory.container.metadata import KeyValue, ValueType
+from ggufactory.plan.memory import READERS
 from ggufactory.storage import open_store
 
 DATA = Path(__file__).parent / "data" / "architectures"
@@ -85,7 +87,8 @@ def read_rows(tensor: OutputTensor, folder: Path, start: int, stop: int) -> tupl
     )
     store = open_store(str(folder))
     etags = {info.name: info.etag for info in store.list()}
-    with SpanReader(store, etags, (piece,), StageClock()) as reader:
+    with ThreadPoolExecutor(READERS) as pool:
+        reader = SpanReader(store, etags, (piece,), StageClock(), pool)
         fetched = reader.finish()
     return reader.held[0], fetched
 

@@ -48,12 +48,12 @@ def on_gpu(x: Any, dtypes: tuple[str, ...], what: str) -> torch.Tensor:
 
 @contextmanager
 def memory_errors() -> Iterator[None]:
-    """torch's error of a full GPU becomes MemoryError."""
-    import torch
-
+    """torch's errors of a full GPU, also of one with no room for this process's own context, become MemoryError."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
         raise MemoryError(f"the GPU is full: {str(error).splitlines()[0]}") from error
 
 

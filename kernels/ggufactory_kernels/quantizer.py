@@ -143,7 +143,7 @@ def _quantize(
 ) -> None:
     if threads < 1:
         raise ValueError(f"threads must be at least 1, found {threads}")
-    weights = _importance_for(target, importance, columns)
+    weights = importance_for(target, importance, columns)
     from ggufactory_kernels import cpu
 
     cpu.quantize_rows(source, source_type, target, columns, out, weights, threads, isa)
@@ -156,13 +156,14 @@ def _quantize_on_gpu(x: Any, target: TensorType, importance: Any, isa: str | Non
 
     with memory_errors():
         tensor = on_gpu(x, ("float32", "float16", "bfloat16"), "weights")
-        packed = cuda.quantize(tensor, target, _importance_for(target, importance, tensor.shape[1]))
+        packed = cuda.quantize(tensor, target, importance_for(target, importance, tensor.shape[1]))
     if lies_on_gpu(x):
         return packed
     return packed.cpu() if is_torch_tensor(x) else packed.cpu().numpy()
 
 
-def _importance_for(target: TensorType, importance: Any, columns: int) -> npt.NDArray[np.float32] | None:
+def importance_for(target: TensorType, importance: Any, columns: int) -> npt.NDArray[np.float32] | None:
+    """`importance` as the kernels of `target` take it: checked, contiguous. ValueError, TypeError as of `quantize`."""
     if importance is None:
         if target.needs_importance:
             raise ValueError(f"{target.name} needs an importance matrix")

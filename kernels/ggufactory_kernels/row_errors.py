@@ -65,8 +65,7 @@ def square_errors(
     x are the weights in `rows`, of tensor type `source_type`, and y those in `packed`, of `type`: both uint8
     [rows, bytes per row], NumPy arrays or torch tensors; the result is of the library of `rows`. w is
     `importance` (float32 [columns], finite, not negative), 1 where it is None. A row's sums depend on that row
-    alone; not on `threads`, nor on `isa`, bit by bit; on a GPU (`device`, as of `quantize`) their last digits
-    differ, since it adds in another order.
+    alone; not on `threads`, `isa` or `device` (as of `quantize`), bit by bit.
     ValueError for unknown types, wrong shapes or an unavailable device or instruction set; TypeError for wrong
     dtypes; MemoryError where a GPU is full.
     """

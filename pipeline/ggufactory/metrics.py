@@ -13,8 +13,8 @@ from typing import Literal, Protocol
 
 Kind = Literal["counter", "gauge", "histogram"]
 
-STAGES = ("read", "convert", "quantize", "measure", "upload", "checksum")
-"""What tasks spend their time with: the last is a file's, all others a span's."""
+STAGES = ("read", "convert", "to_device", "quantize", "measure", "from_device", "upload", "checksum")
+"""What tasks spend their time with: the last is a file's, the others a span's; those of a device on GPUs alone."""
 
 
 @dataclass(frozen=True, slots=True)

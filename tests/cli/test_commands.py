@@ -29,6 +29,7 @@ def test_plan_for_people(capsys: pytest.CaptureFixture[str], tinylm: str) -> Non
     assert "tinylm-Q4_K_M.gguf  2.59 MB" in said
     assert "Q4_K 25, F32 9, Q6_K 5" in said
     assert "4,065,536 parameters of llama" in said
+    assert "on a GPU a worker needs 1.8" in said
 
 
 def test_plan_for_a_store_keeps_to_its_limits(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,8 +14,11 @@ from ggufactory.architectures import describe
 from ggufactory.assemble import uploads
 from ggufactory.assemble.error_sums import ErrorSums
 from ggufactory.checkpoint import open_checkpoint
-from ggufactory.cluster.descriptor import SpanReceipt, SpanWork
-from ggufactory.cluster.span_task import make_span
+from ggufactory.cluster.descriptor import PieceWork, SpanReceipt, SpanWork
+from ggufactory.cluster.piece_errors import ErrorMeter, Packing
+from ggufactory.cluster.piece_rows import HostRows
+from ggufactory.cluster.span_pipeline import make_span
+from ggufactory.cluster.span_reader import SpanReader, Tile
 from ggufactory.cluster.stage_clock import StageClock
 from ggufactory.cluster.tasks import _importance
 from ggufactory.cluster.work import count_missing, missing_spans
@@ -115,25 +119,29 @@ def test_finished_files_are_not_measured(plan: Plan, tmp_path: Path) -> None:
     assert count_missing(plan, progress) == 0
 
 
+class _Rows:
+    """A reader whose rows are all there, in two tiles."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.held = [rows.view(np.uint8)]
+
+    def tiles(self, number: int) -> list[Tile]:
+        return [Tile(number, 0, 12), Tile(number, 12, len(self.held[number]))]
+
+
 def test_each_matrix_of_a_stack_has_importance_of_its_own(tinylm: str) -> None:
     """Rows that lie over the border of two matrices, from the middle of the first."""
-    from ggufactory.cluster.descriptor import PieceWork
-    from ggufactory.cluster.piece_errors import ErrorMeter
-
     described = describe(open_checkpoint(tinylm)).tensors[0]
     rng = np.random.default_rng(3)
     piece = PieceWork("stack", 64, 5, 25, 10, "F32", described.sources, 0, None, None, None, False)
-    held = rng.standard_normal((20, 64)).astype(np.float32)
-    packed = (held + rng.standard_normal((20, 64)) * 0.1).astype(np.float16)
-    importance = rng.random((3, 64), np.float32)
-    meter = ErrorMeter((piece,), {"stack": importance}, StageClock(), 1)
-    for start, stop in ((0, 12), (12, 20)):
-        rows = slice(start, stop)
-        meter.add((0, "F16", False), start, held[rows].view(np.uint8), packed[rows].view(np.uint8), "cpu")
-    meter.add((0, "F32", False), 0, held.view(np.uint8), held.view(np.uint8), "cpu")
+    held, importance = rng.standard_normal((20, 64)).astype(np.float32), rng.random((3, 64), np.float32)
+    meter, out = ErrorMeter((piece,)), np.empty((20, 128), np.uint8)
+    rows = HostRows((piece,), cast("SpanReader", _Rows(held)), {"stack": importance}, meter, StageClock())
+    rows.make(Packing(0, "F16", False), out)
+    rows.make(Packing(0, "F32", False), np.empty((20, 256), np.uint8))
     (found,) = meter.report()
     w = importance[np.arange(5, 25) // 10].astype(np.float64)
-    x, y = held.astype(np.float64), packed.astype(np.float64)
+    x, y = held.astype(np.float64), out.view(np.float16).astype(np.float64)
     wanted = PieceErrors("stack", "F16", False, 20, float((w * (x - y) ** 2).sum()), float((w * x**2).sum()))
     assert found[:4] == wanted[:4]
     assert found[4:] == pytest.approx(wanted[4:], rel=1e-12)

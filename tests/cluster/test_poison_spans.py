@@ -13,6 +13,7 @@ import pytest
 
 from corruptions import read_header
 from ggufactory.cli import main
+from ggufactory.cluster import tasks
 from ggufactory.publish.manifest import require
 from ggufactory.publish.release import names_beside
 from ggufactory.storage import open_store
@@ -89,7 +90,12 @@ def test_are_parked_and_the_rest_is_made(
     }
 
 
-def test_quantize_says_so_too(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("slots", [1, 1000])
+def test_quantize_says_so_too(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, slots: int
+) -> None:
+    """Also among the spans of one task, of which the others are made."""
+    monkeypatch.setattr(tasks, "task_slots", lambda *_, **__: slots)
     _poison(source)
     target = str(tmp_path / "out")
     arguments = ["quantize", str(source), "--to", target, "--ladder", "Q8_0", "--span-size", "200K"]

@@ -19,7 +19,7 @@ from ggufactory.architectures.model import Model
 from ggufactory.assemble import uploads
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.checkpoint.rows import SourceRows
-from ggufactory.cluster.span_task import make_span
+from ggufactory.cluster.span_pipeline import make_span
 from ggufactory.cluster.work import missing_spans
 from ggufactory.container.decode import decode_header
 from ggufactory.errors import InputError, SourceChangedError

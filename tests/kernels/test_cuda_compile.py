@@ -19,6 +19,7 @@ needs_nvrtc = pytest.mark.skipif(compiler.missing() is not None, reason=f"no NVR
 
 WIDELY_COMPILED = (
     "mean_squares",
+    "row_errors",
     "convert_bf16",
     "quantize_q8_0",
     "quantize_q4_k_weighted",

@@ -84,28 +84,30 @@ def test_torch_in_torch_out() -> None:
 
 
 @pytest.mark.parametrize("machine", ["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
-@pytest.mark.parametrize("kind", ["Q4_K", "IQ2_XS", "F16"])
-def test_on_a_gpu(request: pytest.FixtureRequest, machine: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In pieces of a few rows, the last one smaller."""
-    held, packed, importance = sample(kind, "BF16", 512)
-    wanted = [gk.square_errors(held, "BF16", packed, kind, 512, given) for given in (None, importance)]
+@pytest.mark.parametrize(("source", "kind"), [("BF16", "Q4_K"), ("F16", "IQ2_XS"), ("F32", "F16"), ("Q8_0", "Q6_K")])
+def test_on_a_gpu(
+    request: pytest.FixtureRequest, machine: str, source: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pieces of a few rows, the last one smaller; the same sums to the last bit."""
+    held, packed, importance = sample(kind, source, 512, rows=11)
+    wanted = [gk.square_errors(held, source, packed, kind, 512, given) for given in (None, importance)]
     if machine == "gpu":
         if (missing := cuda.missing()) is not None:
             pytest.skip(f"CUDA kernels cannot run here: {missing}")
-        found = [gk.square_errors(held, "BF16", packed, kind, 512, i, device="cuda") for i in (None, importance)]
+        found = [gk.square_errors(held, source, packed, kind, 512, i, device="cuda") for i in (None, importance)]
         launcher: Any = driver.gpu(torch.cuda.current_device())
     else:
         launcher = emulated_cuda.EmulatedGpu(request.getfixturevalue("emulated_cuda_library"))
         found = []
-    monkeypatch.setattr("ggufactory_kernels.cuda.row_errors._WEIGHTS_AT_ONCE", 3 * 512 + 100)
+    monkeypatch.setattr("ggufactory_kernels.cuda.row_errors._WEIGHTS_AT_ONCE", 9 * 512 + 100)
     device = "cuda" if machine == "gpu" else "cpu"
     rows, made = torch.from_numpy(held).to(device), torch.from_numpy(packed).to(device)
-    types = gk.TENSOR_TYPES["BF16"], gk.TENSOR_TYPES[kind]
+    types = gk.TENSOR_TYPES[source], gk.TENSOR_TYPES[kind]
     for given in (None, importance):
         sums = add_row_errors(rows, types[0], made, types[1], 512, given, launcher)
         found.append(sums.cpu().numpy())
     for sums, expected in zip(found, [*wanted, *wanted], strict=False):
-        np.testing.assert_allclose(sums, expected, rtol=1e-12)
+        assert np.array_equal(sums, expected)
 
 
 HELD, PACKED, IMPORTANCE = sample("Q4_K", "BF16", 512, rows=3)

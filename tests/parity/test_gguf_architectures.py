@@ -13,7 +13,7 @@ import pytest
 from gguf_files import write_gguf
 from ggufactory import job
 from ggufactory.assemble import uploads
-from ggufactory.cluster.span_task import make_span
+from ggufactory.cluster.span_pipeline import make_span
 from ggufactory.cluster.work import missing_spans
 from ggufactory.errors import PlanError
 from ggufactory.plan.plan import Plan

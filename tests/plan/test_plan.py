@@ -138,7 +138,8 @@ def test_a_part_that_the_target_does_not_take(checkpoint: Checkpoint, model: Mod
 def test_json_sums_up(checkpoint: Checkpoint, model: Model) -> None:
     plan = _plan(checkpoint, model)
     summary = as_json(plan)
-    assert set(summary) == {"fingerprint", "source", "rungs", "spans", "worker_bytes", "processor_seconds", "notes"}
+    wanted = {"fingerprint", "source", "rungs", "spans", "worker_bytes", "device_bytes", "processor_seconds", "notes"}
+    assert set(summary) == wanted
     for rung in summary["rungs"]:
         assert rung["bytes"] == sum(file["bytes"] for file in rung["files"])
         assert set(rung["tensors"]) == {t.name for t in model.tensors}

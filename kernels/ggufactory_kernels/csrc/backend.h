@@ -52,6 +52,11 @@ struct SquareSums {
     double magnitude[kLanes];
 };
 
+// Pairwise, so that the order is the same however wide the registers are.
+GK_LANE double sum_lanes(const double* lanes) {
+    return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+}
+
 // One instruction set's kernels.
 struct Backend {
     const char* isa;

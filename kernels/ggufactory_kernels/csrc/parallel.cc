@@ -36,11 +36,6 @@ void run_pieces(int64_t count, int64_t piece, int threads, const Work& work) {
 // A whole number of blocks of every type, and small enough for the nearest cache.
 constexpr int64_t kColumnsAtOnce = 256;
 
-// Pairwise, so that the order is the same however wide the registers are.
-double sum_lanes(const double* lanes) {
-    return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
-}
-
 const uint8_t* blocks_at(const Kernel& kernel, const uint8_t* rows, int64_t weight) {
     return rows + weight / kernel.block * kernel.block_bytes;
 }

@@ -12,6 +12,8 @@ THREADS = 64
 """Of a thread block, for every kernel (kThreads in csrc)."""
 NUMBERS_OF_THREAD = 8
 """That a thread converts from one plain type to another (kNumbersOfThread)."""
+ROWS_OF_ERRORS = THREADS // 8
+"""That a thread block adds up the errors of (RowErrorsKernel::kRows)."""
 PIECE = 32
 """Weights that a row's mean square is read in (kPiece)."""
 
@@ -77,7 +79,10 @@ def dequantizer(type_: TensorType) -> Kernel:
 
 
 def _all_kernels() -> list[Kernel]:
-    kernels = [Kernel("mean_squares", "MeanSquaresKernel", ("cuda/mean_squares_kernel.h",))]
+    kernels = [
+        Kernel("mean_squares", "MeanSquaresKernel", ("cuda/mean_squares_kernel.h",)),
+        Kernel("row_errors", "RowErrorsKernel", ("cuda/row_errors_kernel.h",)),
+    ]
     for name in ("F32", "F16", "BF16"):
         kernels.append(Kernel(f"convert_{name.lower()}", f"ConvertKernel<To{name}>", ("cuda/convert_kernel.h",)))
     for name, header in _QUANTIZERS.items():

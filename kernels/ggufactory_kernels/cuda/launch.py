@@ -19,6 +19,7 @@ class Launch(ctypes.Structure):
         ("format", ctypes.c_int64),
         ("importance", ctypes.c_void_p),
         ("mean_squares", ctypes.c_void_p),
+        ("stored", ctypes.c_void_p),
         ("entries", ctypes.c_void_p),
         ("lists", ctypes.c_void_p),
         ("groups", ctypes.c_void_p),

@@ -35,13 +35,34 @@ def quantize_tensor(
     out = torch.empty((x.shape[0], target.row_bytes(columns)), dtype=torch.uint8, device=x.device)
     if not x.numel():
         return out
+    weights = None if importance is None else torch.from_numpy(importance).to(x.device)
+    fault = no_fault(x.device)
+    enqueue_quantize(x, target, weights, launcher, out, fault)
+    raise_fault(int(fault.item()), x, target, weighted=weights is not None)
+    return out
+
+
+def enqueue_quantize(
+    x: torch.Tensor,
+    target: TensorType,
+    importance: torch.Tensor | None,
+    launcher: Launcher,
+    out: torch.Tensor,
+    fault: torch.Tensor,
+) -> None:
+    """As quantize_tensor, into `out` [rows, bytes per row], and nothing is waited for.
+
+    `x` has rows, and its columns lie side by side; `importance` is beside it, float32 [columns], and stays there
+    until the work is done; `fault` is as `no_fault` makes it, and is read by `raise_fault` then.
+    """
+    import torch
+
     weighted = importance is not None and target.uses_importance
-    arguments = _source(x, columns // target.block, _FORMATS[str(x.dtype)])
-    fault = torch.full((1,), _NO_FAULT, dtype=torch.int64, device=x.device)
+    arguments = source_of(x, x.shape[1] // target.block)
     arguments.out, arguments.fault = out.data_ptr(), fault.data_ptr()
-    if weighted:
-        weights = torch.from_numpy(importance).to(x.device)
-        arguments.importance = weights.data_ptr()
+    if importance is not None and weighted:
+        assert importance.dtype == torch.float32
+        arguments.importance = importance.data_ptr()
         if target.name in WEIGHED_BY_ROW:
             means = _mean_squares(x, launcher)
             arguments.mean_squares = means.data_ptr()
@@ -50,12 +71,30 @@ def quantize_tensor(
         arguments.entries, arguments.lists, arguments.groups = (table.data_ptr() for table in tables)
     blocks = _thread_blocks(arguments.blocks) if target.is_quantized else _thread_blocks_of_rows(x)
     launcher.launch(quantizer(target, weighted=weighted), blocks, arguments)
-    found = int(fault.item())
-    if found != _NO_FAULT:
-        kind, block = faults.Kind(found & 3), found >> 2
-        weights_of = faults.Weights(columns, lambda first, count: _floats(x, first, count))
-        raise ValueError(faults.message(kind, block, 1, target, weights_of, weighted=weighted))
-    return out
+
+
+def no_fault(device: torch.device) -> torch.Tensor:
+    """Where a kernel says what is wrong, before it has run: int64 [1]."""
+    import torch
+
+    return torch.full((1,), _NO_FAULT, dtype=torch.int64, device=device)
+
+
+def raise_fault(found: int, x: torch.Tensor, target: TensorType, *, weighted: bool) -> None:
+    """The ValueError for what a kernel has said of `x`; `weighted`: with importance given."""
+    if found == _NO_FAULT:
+        return
+    kind, block = faults.Kind(found & 3), found >> 2
+    weights_of = faults.Weights(x.shape[1], lambda first, count: _floats(x, first, count))
+    weighted = weighted and target.uses_importance
+    raise ValueError(faults.message(kind, block, 1, target, weights_of, weighted=weighted))
+
+
+def numbers(raw: torch.Tensor, kind: str) -> torch.Tensor:
+    """Bytes [rows, bytes per row] as plain numbers of the tensor type `kind`, [rows, columns]. Not copied."""
+    import torch
+
+    return raw.view({"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[kind])
 
 
 def dequantize_tensor(packed: torch.Tensor, source: TensorType, columns: int, launcher: Launcher) -> torch.Tensor:
@@ -68,7 +107,7 @@ def dequantize_tensor(packed: torch.Tensor, source: TensorType, columns: int, la
         return out
     if not source.is_quantized:  # numbers are read as such, and so are aligned
         packed = packed.contiguous()
-    arguments = _source(packed, columns // source.block, 0)
+    arguments = source_of(packed, columns // source.block)
     arguments.out = out.data_ptr()
     launcher.launch(dequantizer(source), _thread_blocks(arguments.blocks), arguments)
     return out
@@ -89,13 +128,14 @@ def _codebook(type_number: int, device: torch.device) -> tuple[torch.Tensor, tor
     return entries, lists, groups
 
 
-def _source(rows: torch.Tensor, blocks_per_row: int, format_: int) -> Launch:
+def source_of(rows: torch.Tensor, blocks_per_row: int) -> Launch:
+    """The part of a launch that says where `rows` lie: plain numbers, or packed blocks as bytes."""
     return Launch(
         source=rows.data_ptr(),
         row_stride=rows.stride(0) * rows.element_size(),
         blocks_per_row=blocks_per_row,
         blocks=rows.shape[0] * blocks_per_row,
-        format=format_,
+        format=_FORMATS.get(str(rows.dtype), 0),
     )
 
 
@@ -103,7 +143,7 @@ def _mean_squares(x: torch.Tensor, launcher: Launcher) -> torch.Tensor:
     import torch
 
     means = torch.empty(x.shape[0], dtype=torch.float32, device=x.device)
-    arguments = _source(x, x.shape[1] // PIECE, _FORMATS[str(x.dtype)])
+    arguments = source_of(x, x.shape[1] // PIECE)
     arguments.out = means.data_ptr()
     launcher.launch(KERNELS["mean_squares"], _thread_blocks(x.shape[0]), arguments)
     return means

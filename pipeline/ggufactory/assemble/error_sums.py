@@ -26,7 +26,7 @@ from ggufactory.storage.protocol import ObjectInfo, Store
 _NAME = re.compile(rf"{re.escape(STATE_FOLDER)}/([0-9a-f]{{32}})-errors\.json")
 _FORMAT = 1
 _LIMIT = 256 << 20
-_SECONDS_BETWEEN = 1.0
+_SECONDS_BETWEEN = 0.1
 _SHARE = 0.05
 """Of the driver's time, at most, that goes into writing."""
 

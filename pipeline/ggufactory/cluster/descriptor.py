@@ -87,10 +87,11 @@ class SpanReceipt:
     peak_rss: int
     """Highest resident memory of the worker process so far, in bytes."""
     seconds: float
+    """Since the task's receipt before, or its beginning."""
     cpu_seconds: float
-    """Of all threads of the worker while it made the span."""
+    """Of all threads of the worker in these seconds."""
     backend: str
-    """What quantized: "cpu avx512"."""
+    """What quantized: "cpu avx512", "cuda"."""
     stages: Mapping[str, float]
     """Seconds in each stage (`metrics.STAGES`) over all threads; stages overlap."""
     quantized: Mapping[str, Quantized]

@@ -1,27 +1,30 @@
-"""What each piece of a span loses as each type, measured while the packed rows are at hand."""
+"""What each piece of a span loses as each type, added up while the packed rows are at hand."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-import ggufactory_kernels as gk
-from ggufactory.checkpoint.rows import Bytes
 from ggufactory.cluster.descriptor import PieceWork
-from ggufactory.cluster.stage_clock import StageClock
 from ggufactory.plan.tensor_errors import PieceErrors
 
-Packing = tuple[int, str, bool]
-"""A piece by its number, as a type, with or without importance in what was searched."""
+
+class Packing(NamedTuple):
+    """What is packed and measured once: a piece by its number, as a type, with or without importance in the search."""
+
+    piece: int
+    kind: str
+    weighted: bool
 
 
 @dataclass
 class _Sums:
-    """Of the tiles so far."""
+    """Of the rows so far."""
 
     rows: int = 0
     errors: list[float] = field(default_factory=list)
@@ -29,51 +32,22 @@ class _Sums:
 
 
 class ErrorMeter:
-    """`importance`: by tensor name, float32 [matrices, columns]; it weighs the errors of every type alike."""
+    """Of the pieces of one span."""
 
-    def __init__(
-        self,
-        pieces: tuple[PieceWork, ...],
-        importance: Mapping[str, npt.NDArray[np.float32]],
-        clock: StageClock,
-        threads: int,
-    ) -> None:
+    def __init__(self, pieces: Sequence[PieceWork]) -> None:
         self._pieces = pieces
-        self._importance = importance
-        self._clock = clock
-        self._threads = threads
         self._sums: dict[Packing, _Sums] = {}
 
     def has(self, packing: Packing) -> bool:
         return packing in self._sums
 
-    def add(self, packing: Packing, start: int, held: Bytes, packed: Bytes, device: str) -> None:
-        """Rows of a piece from `start` on: `held` in the converted type and `packed` as the other, both
-        [rows, bytes per row]. Rows that were copied lose nothing, and are not measured."""
-        piece, kind = self._pieces[packing[0]], packing[1]
-        if kind == piece.converted_type:
-            return
-        with self._clock.inside("measure"):
-            sums = self._sums.setdefault(packing, _Sums())
-            row = 0
-            while row < len(held):
-                matrix, within = divmod(piece.start + start + row, piece.rows_per_matrix)
-                stop = min(len(held), row + piece.rows_per_matrix - within)
-                found = gk.square_errors(
-                    held[row:stop],
-                    piece.converted_type,
-                    packed[row:stop],
-                    kind,
-                    piece.columns,
-                    self._importance[piece.tensor][matrix] if piece.tensor in self._importance else None,
-                    self._threads,
-                    device,
-                )
-                # The exact sum of the rows, rounded once; where tiles end, the plan has decided.
-                sums.errors.append(math.fsum(found[:, 0].tolist()))
-                sums.magnitudes.append(math.fsum(found[:, 1].tolist()))
-                row = stop
-            sums.rows += len(held)
+    def add(self, packing: Packing, sums: npt.NDArray[np.float64]) -> None:
+        """What `gk.square_errors` says of some rows: float64 [rows, 2]."""
+        found = self._sums.setdefault(packing, _Sums())
+        # The exact sum of the rows, rounded once; where it is cut, the plan has decided.
+        found.errors.append(math.fsum(sums[:, 0].tolist()))
+        found.magnitudes.append(math.fsum(sums[:, 1].tolist()))
+        found.rows += len(sums)
 
     def report(self) -> tuple[PieceErrors, ...]:
         """Of every packing that was measured."""

@@ -25,19 +25,18 @@ def convert_rows(
     out: Bytes,
     importance: npt.NDArray[np.float32] | None = None,
     threads: int = 1,
-    device: str = "cpu",
 ) -> None:
     """Make `rows` [rows, bytes per row] of `source_type` into `type` in `out` [rows, bytes per row].
 
-    `importance`: float32 [columns]. `device`: "cpu" or "cuda". ValueError as of `gk.quantize_into`.
+    `importance`: float32 [columns]. ValueError as of `gk.quantize_into`.
     """
     if source_type in SOURCE_TYPES:
-        gk.quantize_into(rows.data, source_type, type, columns, out.data, importance, threads, device)
+        gk.quantize_into(rows.data, source_type, type, columns, out.data, importance, threads)
     elif source_type == type:
         out[:] = rows
     else:
         weights = gk.dequantize(rows, source_type, columns, threads)
-        gk.quantize_into(weights.data, "F32", type, columns, out.data, importance, threads, device)
+        gk.quantize_into(weights.data, "F32", type, columns, out.data, importance, threads)
 
 
 def apply_value_map(name: str, rows: Bytes, type: str) -> Bytes:

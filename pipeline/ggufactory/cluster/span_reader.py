@@ -8,7 +8,7 @@ for the tiles that it is about to use.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -20,7 +20,7 @@ from ggufactory.cluster.descriptor import PieceWork
 from ggufactory.cluster.row_conversion import apply_value_map, check_stored
 from ggufactory.cluster.stage_clock import StageClock
 from ggufactory.errors import DamagedSourceError, InputError
-from ggufactory.plan.memory import READERS, TILE_BYTES
+from ggufactory.plan.memory import TILE_BYTES
 from ggufactory.storage.protocol import Store
 
 
@@ -34,10 +34,15 @@ class Tile:
 
 
 class SpanReader:
-    """The span's rows in memory, filled in the background. Use as a context manager."""
+    """The span's rows in memory, filled in the background by `pool`, after whatever that was given before."""
 
     def __init__(
-        self, store: Store, etags: Mapping[str, str], pieces: tuple[PieceWork, ...], clock: StageClock
+        self,
+        store: Store,
+        etags: Mapping[str, str],
+        pieces: tuple[PieceWork, ...],
+        clock: StageClock,
+        pool: ThreadPoolExecutor,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -46,26 +51,25 @@ class SpanReader:
         self.held = [
             np.empty((p.rows, gk.TENSOR_TYPES[p.converted_type].row_bytes(p.columns)), np.uint8) for p in pieces
         ]
-        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         self._tiles = list(_tiles(pieces))
-        self._reads: list[Future[int]] = [self._pool.submit(self._make_tile, tile) for tile in self._tiles]
+        self._reads: list[Future[int]] = [pool.submit(self._make_tile, tile) for tile in self._tiles]
 
-    def __enter__(self) -> SpanReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def tiles(self, piece: int) -> Iterator[Tile]:
-        """The piece's tiles in order, each once its rows are there."""
+    def tiles(self, piece: int, start: int = 0, stop: int | None = None) -> Iterator[Tile]:
+        """The piece's tiles in order, each once its rows are there: all, or what lies in rows [start, stop)."""
+        end = self._pieces[piece].rows if stop is None else stop
         for tile, read in zip(self._tiles, self._reads, strict=True):
-            if tile.piece == piece:
+            if tile.piece == piece and tile.start < end and tile.stop > start:
                 read.result()
-                yield tile
+                yield Tile(piece, max(tile.start, start), min(tile.stop, end))
 
     def finish(self) -> int:
         """Wait for everything; the bytes that were fetched."""
         return sum(read.result() for read in self._reads)
+
+    def close(self) -> None:
+        """Read no more, and let the rows go."""
+        wait([read for read in self._reads if not read.cancel()])
+        self.held = []
 
     def _make_tile(self, tile: Tile) -> int:
         with self._clock.inside("convert"):

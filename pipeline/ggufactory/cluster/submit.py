@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Protocol
 
 import ray
@@ -27,8 +27,8 @@ _WINDOW = 5000
 """Tasks known to Ray at once: enough for every real plan, so an autoscaler sees all the demand."""
 
 _RETRIES = 4
-_LOST_IN_A_ROW = 3
-"""So many tasks in a row lost to the store, none in between done: the store is down."""
+_LOST_IN_A_ROW = 3 * (1 + _RETRIES)
+"""So many attempts in a row lost to the store, no task in between done: the store is down."""
 
 FIX_MEMORY = "Ask for smaller spans (--span-size)"
 
@@ -53,14 +53,14 @@ class Waiter(Protocol):
     def warn(self, message: str) -> None: ...
 
 
-def options(stage: str, *, memory: int, gpus: float = 0.0) -> dict[str, Any]:
+def options(stage: str, *, memory: int, gpus: float = 0.0, retries: int = _RETRIES) -> dict[str, Any]:
     """How a task of this job runs. The name is the stage: Ray's dashboard groups by it."""
     return {
         "name": stage,
         "num_cpus": 1,
         "num_gpus": gpus,
         "memory": memory,
-        "max_retries": _RETRIES,
+        "max_retries": retries,
         # MemoryError: of a GPU that other workers fill at the moment.
         "retry_exceptions": [TransientStoreError, ConnectionError, MemoryError],
     }
@@ -75,9 +75,11 @@ def run_all(
     waiter: Waiter,
     fix: str = FIX_MEMORY,
     on_failure: Callable[[str, GgufactoryError], None] | None = None,
+    leftovers: Callable[[str, Any], list[tuple[str, Call]]] = lambda name, result: [],
 ) -> dict[str, GgufactoryError]:
     """Submit every named call, hand each result to `on_result` as it comes, return the failed ones.
-    `on_failure` hears of each of those at once.
+    `on_failure` hears of each of those at once. `leftovers` tells what a task has left undone, by its name and
+    its result (None where it failed), as calls that are made next; a failure that leaves any is none.
 
     A task that fails for good is noted and the others go on. So is one that met damaged weights twice: what
     it read first may have been damaged on its way.
@@ -89,7 +91,7 @@ def run_all(
     check_fits(session, memory, fix)
     pending: dict[ray.ObjectRef[Any], tuple[str, Call]] = {}
     tried_again: set[str] = set()
-    source = iter(calls)
+    source: Iterator[tuple[str, Call]] = iter(calls)
     failed: dict[str, GgufactoryError] = {}
     watchdog = Watchdog(session, memory, waiter, fix)
     lost_in_a_row = 0
@@ -109,22 +111,27 @@ def run_all(
             try:
                 result = ray.get(ref)
             except RayError as error:
-                failure = as_ours(error)
+                failure, left = as_ours(error), leftovers(name, None)
+                if isinstance(failure, TransientStoreError):
+                    lost_in_a_row += len(left) or 1 + _RETRIES
+                if lost_in_a_row >= _LOST_IN_A_ROW:
+                    raise UnavailableError(failure.message, fix="Start the same command again: it resumes") from error
+                if left:
+                    source = chain(left, source)
+                    continue
                 if isinstance(failure, DamagedSourceError) and name not in tried_again:
                     tried_again.add(name)
                     pending[call()] = (name, call)
                     continue
                 failed[name] = failure
-                lost_in_a_row += isinstance(failure, TransientStoreError)
                 if isinstance(failure, InputError | UploadGoneError) and not isinstance(failure, DamagedSourceError):
                     raise failure from error
-                if lost_in_a_row >= _LOST_IN_A_ROW:
-                    raise UnavailableError(failure.message, fix="Start the same command again: it resumes") from error
                 if on_failure:
                     on_failure(name, failure)
             else:
                 lost_in_a_row = 0
                 on_result(result)
+                source = chain(leftovers(name, result), source)
 
 
 def _let_end(pending: Iterable[ray.ObjectRef[Any]], on_result: Callable[[Any], None], waiter: Waiter) -> None:

@@ -1,9 +1,9 @@
-"""The two stages of a job as Ray tasks: quantize (one task a span) and checksum (one task a file)."""
+"""The two stages of a job as Ray tasks: quantize (a task makes a few spans) and checksum (one task a file)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +12,15 @@ import numpy.typing as npt
 import ray
 
 from ggufactory.cluster import stopping
+from ggufactory.cluster.batches import batches, task_slots
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt, SpanWork
 from ggufactory.cluster.devices import backend_of_worker, gpu_share
 from ggufactory.cluster.session import Session
-from ggufactory.cluster.span_task import make_span
+from ggufactory.cluster.span_pipeline import make_spans
 from ggufactory.cluster.submit import Call, Waiter, bind, options, put_all, run_all
-from ggufactory.cluster.work import missing_spans
+from ggufactory.cluster.work import count_missing, missing_spans
 from ggufactory.errors import GgufactoryError
+from ggufactory.plan.device_memory import HOST_BYTES
 from ggufactory.plan.memory import WORKER_BASE_BYTES
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
@@ -27,21 +29,27 @@ from ggufactory.storage.checksum import checksum_object
 from ggufactory.storage.protocol import ObjectInfo
 
 
-def _make_span(
-    work: SpanWork, device: tuple[str, float], headers: list[str], importance: list[str], *blobs: Any
-) -> SpanReceipt | None:
-    """`device`: the request and the share of a GPU; `blobs`: the headers, then the importance arrays, fetched
-    by Ray because they are arguments. None: the run is being stopped."""
+def _make_spans(
+    works: Sequence[SpanWork],
+    device: tuple[str, float],
+    attempts: int,
+    headers: list[str],
+    importance: list[str],
+    *blobs: Any,
+) -> list[SpanReceipt] | None:
+    """`device`: the request and the share of a GPU; `attempts`: in other tasks before; `blobs`: the headers, then the
+    importance arrays, fetched by Ray because they are arguments. None: the run is being stopped."""
     if stopping.is_asked():
         return None
     count = len(headers)
-    receipt = make_span(
-        work,
+    receipts = make_spans(
+        works,
         dict(zip(headers, blobs[:count], strict=True)),
         dict(zip(importance, blobs[count:], strict=True)),
         device=backend_of_worker(*device),
+        stopped=stopping.is_asked,
     )
-    return replace(receipt, retries=_attempts_before())
+    return [replace(receipt, retries=attempts + _attempts_before()) for receipt in receipts]
 
 
 def _attempts_before() -> int:
@@ -78,22 +86,60 @@ def quantize(
 
     InputError for a device that the cluster does not have.
     """
-    importance = put_all(_importance(plan))
     share = gpu_share(session, device)
-    # A worker lives on after its task: its GPU's context and kernels take seconds to make.
-    keep = ray.remote(max_calls=0)(_make_span)
-    task = keep.options(**options("quantize", memory=plan.worker_bytes, gpus=share))
+    memory = plan.worker_bytes + (HOST_BYTES if share else 0)
+    spans = _SpanCalls(plan, target, (device, share), memory)
+    slots = task_slots(session.nodes(), memory, share, fixed=session.embedded)
 
-    def calls() -> Iterator[tuple[str, Call]]:
-        for work in missing_spans(plan, progress, target):
-            begun = {part.upload.name for part in work.parts if part.header_bytes}
-            files = [(rung, file) for rung in plan.rungs for file in rung.files if file.name in begun]
-            headers = put_all({file.name: plan.header(rung, file) for rung, file in files})
-            weighed = sorted({p.tensor for p in work.pieces} & importance.keys())
-            blobs = [*headers.values(), *(importance[name] for name in weighed)]
-            yield f"span {work.index}", bind(task, work, (device, share), list(headers), weighed, *blobs)
+    def on_receipts(receipts: Sequence[SpanReceipt]) -> None:
+        for receipt in receipts:
+            on_receipt(receipt)
 
-    return run_all(session, calls(), plan.worker_bytes, on_receipt, waiter, on_failure=on_failure)
+    missing = batches(missing_spans(plan, progress, target), count_missing(plan, progress), slots)
+    return run_all(
+        session,
+        (spans.call(works) for works in missing),
+        memory,
+        on_receipts,
+        waiter,
+        on_failure=on_failure,
+        leftovers=spans.leftovers,
+    )
+
+
+class _SpanCalls:
+    """The calls that make spans of a plan."""
+
+    def __init__(self, plan: Plan, target: str, device: tuple[str, float], memory: int) -> None:
+        self._plan = plan
+        self._target = target
+        self._device = device
+        self._importance = put_all(_importance(plan))
+        # A worker lives on after its task: its GPU's context and kernels take seconds to make.
+        keep = ray.remote(max_calls=0)(_make_spans)
+        self._single = keep.options(**options("quantize", memory=memory, gpus=device[1]))
+        # What is left of several spans is tried again one by one.
+        self._several = keep.options(**options("quantize", memory=memory, gpus=device[1], retries=0))
+        self._batches: dict[str, tuple[SpanWork, ...]] = {}
+
+    def call(self, works: tuple[SpanWork, ...], attempts: int = 0) -> tuple[str, Call]:
+        """With its name, which is that of its spans."""
+        plan, several = self._plan, len(works) > 1
+        name = f"spans {works[0].index} to {works[-1].index}" if several else f"span {works[0].index}"
+        if several:
+            self._batches[name] = works
+        begun = {part.upload.name for work in works for part in work.parts if part.header_bytes}
+        files = [(rung, file) for rung in plan.rungs for file in rung.files if file.name in begun]
+        headers = put_all({file.name: plan.header(rung, file) for rung, file in files})
+        weighed = sorted({p.tensor for work in works for p in work.pieces} & self._importance.keys())
+        blobs = [*headers.values(), *(self._importance[tensor] for tensor in weighed)]
+        task = self._several if several else self._single
+        return name, bind(task, works, self._device, attempts, list(headers), weighed, *blobs)
+
+    def leftovers(self, name: str, receipts: Sequence[SpanReceipt] | None) -> list[tuple[str, Call]]:
+        """Of several spans, those that were not made, each by itself."""
+        made = {receipt.index for receipt in receipts or ()}
+        return [self.call((work,), attempts=1) for work in self._batches.pop(name, ()) if work.index not in made]
 
 
 def checksum(

@@ -15,6 +15,7 @@ from ggufactory.inspection import GgufSummary
 from ggufactory.job import Result
 from ggufactory.observe.numbers import show_bytes, show_core_time, show_seconds
 from ggufactory.observe.tally import Tally
+from ggufactory.plan.device_memory import HOST_BYTES
 from ggufactory.plan.plan import Plan, RungPlan
 from ggufactory.plan.processor_time import processor_seconds
 from ggufactory.publish.verify import Verdict
@@ -35,6 +36,11 @@ def print_plan(console: Console, plan: Plan) -> None:
         f"{plan.elements:,} parameters of {plan.architecture} from {plan.source}: {total} in "
         f"{len(plan.spans)} spans; a worker needs {show_bytes(plan.worker_bytes)}; "
         f"about {show_core_time(processor_seconds(plan))} with AVX-512; plan {plan.fingerprint[:12]}",
+        highlight=False,
+    )
+    console.print(
+        f"on a GPU a worker needs {show_bytes(plan.worker_bytes + HOST_BYTES)}, and {show_bytes(plan.device_bytes)} "
+        "of the GPU's memory",
         highlight=False,
     )
     for note in plan.notes:

@@ -1,8 +1,8 @@
-"""What a worker needs to make one span.
+"""What a worker needs to make spans, one after another.
 
-It holds the span once, as the rows of the converter's file; it makes the parts in rung order, with
-at most `UPLOADS_IN_FLIGHT` finished ones still on their way; and it keeps a packed piece for as long
-as a later rung uses the same type again.
+It holds a span once, as the rows of the converter's file, and the next one, which it reads meanwhile; it makes
+the parts in rung order, with at most `UPLOADS_IN_FLIGHT` finished ones still on their way; and it keeps a packed
+piece for as long as a later rung uses the same type again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from ggufactory.checkpoint.rows import SLAB_BYTES
 from ggufactory_kernels.types import TENSOR_TYPES
 
+SPANS_PER_TASK = 4
+"""At most: what a task costs at its beginning and its end is divided by them, and so many a worker that dies loses."""
 UPLOADS_IN_FLIGHT = 2
 READERS = 4
 TILE_BYTES = 8 << 20
@@ -41,14 +43,17 @@ class PieceBytes:
     """Of the rows that are read together, in single precision, where they are transposed or unpacked while read."""
 
 
-def span_bytes(pieces: Sequence[PieceBytes], parts: Sequence[int], headers: int) -> int:
-    """Upper bound of what one span needs at once.
+def span_bytes(
+    pieces: Sequence[PieceBytes], parts: Sequence[int], headers: int, ahead: Sequence[PieceBytes] = ()
+) -> int:
+    """Upper bound of what a worker needs at once while it makes a span.
 
-    `parts` are its part sizes, header included; `headers` are the bytes of all headers that it is given.
+    `parts` are its part sizes, header included, after the last `UPLOADS_IN_FLIGHT` of the span before it;
+    `headers` are the bytes of all headers that it is given; `ahead` are the pieces of the span that is read meanwhile.
     """
-    held = sum(p.held for p in pieces)
+    held = sum(p.held for p in (*pieces, *ahead))
     reading = _COPIES_OF_A_TILE * min(READERS * TILE_BYTES, held)
-    if unit := max((p.decoded_unit for p in pieces), default=0):
+    if unit := max((p.decoded_unit for p in (*pieces, *ahead)), default=0):
         reading = READERS * (_COPIES_OF_A_TILE * max(TILE_BYTES, unit) + _SLABS * SLAB_BYTES)
     window = UPLOADS_IN_FLIGHT + 1
     in_flight = max((sum(parts[i : i + window]) for i in range(len(parts))), default=0)

@@ -17,7 +17,7 @@ from ggufactory.calibrate.imatrix import ImportanceMatrix
 from ggufactory.checkpoint.rows import StoredRows
 from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.errors import PlanError
-from ggufactory.plan import conversion, importance, memory
+from ggufactory.plan import conversion, device_memory, importance, memory
 from ggufactory.plan.facts import facts_of
 from ggufactory.plan.files import FilePlan, Split, hash_of, plan_files
 from ggufactory.plan.header import copied, encode_file_header, metadata_of
@@ -80,6 +80,9 @@ class Plan:
     importance_names: Mapping[str, str]
     """Tensor name -> name of its importance entry; they differ where layers were pruned."""
     worker_bytes: int
+    """Of main memory, for a task; on a GPU `device_memory.HOST_BYTES` more."""
+    device_bytes: int
+    """Of a GPU's memory, for a task that runs there."""
     notes: tuple[str, ...]
     """What the user should know and what is no fault: types that a width forced, and the like."""
     provenance: Provenance
@@ -195,7 +198,8 @@ def make(
         spans=spans,
         importance=importance_matrix,
         importance_names=before,
-        worker_bytes=memory.WORKER_BASE_BYTES + _largest_span(spans, tensors, costs, planned),
+        worker_bytes=_worker_bytes(spans, tensors, costs, planned),
+        device_bytes=_device_bytes(spans, tensors, planned),
         notes=(*_notes(drafts), *(importance.notes(importance_matrix, before) if importance_matrix else ())),
         provenance=provenance,
     )
@@ -288,34 +292,62 @@ def _check_parts(rungs: Sequence[RungPlan], limits: PartLimits) -> None:
         raise PlanError(faults, fix="Ask for smaller spans (--span-size)")
 
 
-def _largest_span(
+def _worker_bytes(
     spans: Sequence[Sequence[Piece]],
     tensors: Sequence[OutputTensor],
     costs: Sequence[RowCosts],
     rungs: Sequence[RungPlan],
 ) -> int:
+    """Of main memory, for any spans that follow each other."""
     largest = 0
-    for number, span in enumerate(spans):
-        pieces = []
-        for piece in span:
-            tensor, cost, rows = tensors[piece.tensor], costs[piece.tensor], piece.stop - piece.start
-            packed = (
-                (r.decisions[tensor.name].type, r.weighs(tensor.name), rows * c)
-                for r, c in zip(rungs, cost.rung_rows, strict=True)
-            )
-            unpacked_row = TENSOR_TYPES["F32"].row_bytes(tensor.columns)
-            pieces.append(
-                memory.PieceBytes(
-                    held=rows * cost.source_row,
-                    held_type=tensor.converted_type,
-                    packed=tuple(packed),
-                    unpacked_row=unpacked_row,
-                    decoded_unit=_decoded_rows(tensor) * unpacked_row,
-                )
-            )
-        headers = sum(f.header_bytes for r in rungs for f in r.files if f.first_span == number)
-        largest = max(largest, memory.span_bytes(pieces, [r.part_bytes(number) for r in rungs], headers))
-    return largest
+    ahead = [_piece_bytes(piece, tensors, costs, rungs) for piece in (spans[0] if spans else ())]
+    parts: list[int] = []
+    begun = [sum(f.header_bytes for r in rungs for f in r.files if f.first_span == n) for n in range(len(spans))]
+    for number in range(len(spans)):
+        pieces = ahead
+        following = spans[number + 1] if number + 1 < len(spans) else ()
+        ahead = [_piece_bytes(piece, tensors, costs, rungs) for piece in following]
+        parts = [*parts[-memory.UPLOADS_IN_FLIGHT :], *(r.part_bytes(number) for r in rungs)]
+        # A task is given the headers of all of its spans.
+        headers = sum(begun[max(number - memory.SPANS_PER_TASK + 1, 0) : number + memory.SPANS_PER_TASK])
+        largest = max(largest, memory.span_bytes(pieces, parts, headers, ahead))
+    return memory.WORKER_BASE_BYTES + largest
+
+
+def _piece_bytes(
+    piece: Piece, tensors: Sequence[OutputTensor], costs: Sequence[RowCosts], rungs: Sequence[RungPlan]
+) -> memory.PieceBytes:
+    tensor, cost, rows = tensors[piece.tensor], costs[piece.tensor], piece.stop - piece.start
+    packed = (
+        (r.decisions[tensor.name].type, r.weighs(tensor.name), rows * c)
+        for r, c in zip(rungs, cost.rung_rows, strict=True)
+    )
+    unpacked_row = TENSOR_TYPES["F32"].row_bytes(tensor.columns)
+    return memory.PieceBytes(
+        held=rows * cost.source_row,
+        held_type=tensor.converted_type,
+        packed=tuple(packed),
+        unpacked_row=unpacked_row,
+        decoded_unit=_decoded_rows(tensor) * unpacked_row,
+    )
+
+
+def _device_bytes(spans: Sequence[Sequence[Piece]], tensors: Sequence[OutputTensor], rungs: Sequence[RungPlan]) -> int:
+    """Of a GPU's memory, for any span."""
+    kinds = [frozenset(r.decisions[tensor.name].type for r in rungs) for tensor in tensors]
+
+    def device_piece(piece: Piece) -> device_memory.DevicePiece:
+        tensor, rows = tensors[piece.tensor], piece.stop - piece.start
+        return device_memory.DevicePiece(
+            rows=rows,
+            columns=tensor.columns,
+            matrices=min(rows // tensor.rows_per_matrix + 2, tensor.rows // tensor.rows_per_matrix),
+            held_type=tensor.converted_type,
+            kinds=kinds[piece.tensor],
+        )
+
+    largest = max((device_memory.device_bytes([device_piece(p) for p in span]) for span in spans), default=0)
+    return device_memory.BASE_BYTES + largest
 
 
 def _decoded_rows(tensor: OutputTensor) -> int:

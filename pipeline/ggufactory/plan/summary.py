@@ -25,6 +25,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         ],
         "spans": len(plan.spans),
         "worker_bytes": plan.worker_bytes,
+        "device_bytes": plan.device_bytes,
         "processor_seconds": round(processor_seconds(plan)),
         "notes": list(plan.notes),
     }

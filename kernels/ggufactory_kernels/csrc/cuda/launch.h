@@ -15,8 +15,9 @@ struct Launch {
     int64_t format;  // of plain numbers: SourceFormat
     const float* importance;    // one for each column
     const float* mean_squares;  // one for each row
+    const float* stored;        // what rows are compared with: their weights, one row after the other
     Codebook book;
-    uint8_t* out;     // blocks, floats or mean squares one after the other, aligned to 16 bytes
+    uint8_t* out;     // blocks, floats or sums one after the other, aligned to 16 bytes
     uint64_t* fault;  // the first one: its block times four and its FaultKind; all bits set where there is none
 };
 
