@@ -23,8 +23,8 @@ from calibration_sides import LlamaForward, Pass, Spent, Tokens, calibration_pas
 from records import Record, machine
 
 from ggufactory.calibrate.imatrix_file import read_imatrix_file
-from ggufactory.calibration_job import calibrate
-from ggufactory.calibration_spec import CalibrationSpec
+from ggufactory.job.calibration_job import calibrate
+from ggufactory.job.calibration_spec import CalibrationSpec
 from ggufactory.observe.calibration_log import CalibrationLog
 
 ROOT = Path(__file__).parents[2]

@@ -23,11 +23,11 @@ import numpy as np
 import psutil
 from records import Record, machine
 
-from ggufactory import job
 from ggufactory.calibrate.imatrix import read_importance_matrix
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.ladder import LADDERS
 from ggufactory.plan.plan import Plan
-from ggufactory.spec import JobSpec
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"

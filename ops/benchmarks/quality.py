@@ -20,16 +20,16 @@ from typing import Any
 
 from records import Record, machine
 
-from ggufactory import job
-from ggufactory.evaluation_job import evaluate
-from ggufactory.evaluation_spec import EvaluationSpec
+from ggufactory.job import ladder_job as job
+from ggufactory.job.evaluation_job import evaluate
+from ggufactory.job.evaluation_spec import EvaluationSpec
+from ggufactory.job.job_spec import JobSpec
 from ggufactory.observe.calibration_log import CalibrationLog
 from ggufactory.observe.log_watcher import LogWatcher
 from ggufactory.publish.card_text import size
 from ggufactory.publish.manifest import require
 from ggufactory.publish.measured import MeasuredModel, MeasuredRung, models_of
 from ggufactory.publish.pictures import pictures_of
-from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 
 ROOT = Path(__file__).parents[2]

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from ggufactory import job
 from ggufactory.assemble import error_sums, uploads
 from ggufactory.assemble.error_sums import ErrorSums, sums_name
 from ggufactory.errors import InputError, UnavailableError
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
 from ggufactory.plan.tensor_errors import PieceErrors
-from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from ggufactory.storage.protocol import Store
 

@@ -13,10 +13,10 @@ from converted_rows import conversion
 from ggufactory.calibrate import streamed_pass
 from ggufactory.calibrate.activations import sum_of_squares
 from ggufactory.calibrate.hidden_states import HiddenStates
-from ggufactory.calibration_job import calibrate
-from ggufactory.calibration_spec import CalibrationSpec
 from ggufactory.cli import main
 from ggufactory.errors import InputError
+from ggufactory.job.calibration_job import calibrate
+from ggufactory.job.calibration_spec import CalibrationSpec
 from ggufactory.observe.calibration_log import CalibrationLog
 from small_checkpoints import write_checkpoint
 

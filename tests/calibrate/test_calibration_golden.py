@@ -15,8 +15,8 @@ import pytest
 from converted_rows import DATA, conversion
 from ggufactory.calibrate.imatrix_file import read_imatrix_file
 from ggufactory.calibrate.sums import ActivationSums
-from ggufactory.calibration_job import calibrate
-from ggufactory.calibration_spec import CalibrationSpec
+from ggufactory.job.calibration_job import calibrate
+from ggufactory.job.calibration_spec import CalibrationSpec
 from ggufactory.observe.calibration_log import CalibrationLog
 
 IMATRIX = DATA.parent / "imatrix"

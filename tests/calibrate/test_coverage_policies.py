@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from converted_rows import DATA, conversion
-from ggufactory import job
 from ggufactory.calibrate.coverage import Coverage
 from ggufactory.calibrate.imatrix_file import read_imatrix_file
 from ggufactory.calibrate.record import record_of
 from ggufactory.calibrate.sums import ActivationSums
-from ggufactory.calibration_job import Calibrated, calibrate
-from ggufactory.calibration_spec import CalibrationSpec
 from ggufactory.cli import main
 from ggufactory.errors import InputError
-from ggufactory.spec import JobSpec
+from ggufactory.job import ladder_job as job
+from ggufactory.job.calibration_job import Calibrated, calibrate
+from ggufactory.job.calibration_spec import CalibrationSpec
+from ggufactory.job.job_spec import JobSpec
 from small_checkpoints import write_checkpoint
 
 MIXTURE, NEXTN = "qwen3_moe", "glm45_mtp"

@@ -114,5 +114,5 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_commands_that_draw_nothing_do_not_import_matplotlib() -> None:
-    code = "import sys, ggufactory.cli; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, ggufactory.cli.commands; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from ggufactory import calibration_job
 from ggufactory.calibrate import streamed_pass
 from ggufactory.calibrate.activations import Sums
 from ggufactory.calibrate.collected import Collected
 from ggufactory.calibrate.share_state import ShareState
 from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.calibrate.unfinished import STATE_FOLDER
-from ggufactory.calibration_job import calibrate
-from ggufactory.calibration_spec import CalibrationSpec
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.errors import InputError, UnavailableError
+from ggufactory.job import calibration_job
+from ggufactory.job.calibration_job import calibrate
+from ggufactory.job.calibration_spec import CalibrationSpec
 from ggufactory.storage import open_store
 from weed import Weed
 

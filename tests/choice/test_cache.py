@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from converted_rows import DATA, conversion
-from ggufactory import job
 from ggufactory.choice.cache import cache_bytes
 from ggufactory.choice.hyperparameters import Hyperparameters, from_json, of_metadata
 from ggufactory.choice.need import compute_bytes
-from ggufactory.inspection import GgufSummary, inspect
-from ggufactory.spec import JobSpec
+from ggufactory.job import ladder_job as job
+from ggufactory.job.inspection import GgufSummary, inspect
+from ggufactory.job.job_spec import JobSpec
 from llama_oracle import buffers
 from measured_targets import HYPERPARAMETERS
 from silent_watcher import SilentWatcher

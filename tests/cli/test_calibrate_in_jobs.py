@@ -11,13 +11,14 @@ import pytest
 import yaml
 
 from converted_rows import conversion
-from ggufactory import job, job_calibration
 from ggufactory.calibrate.imatrix_file import read_imatrix_file, write_imatrix
 from ggufactory.calibrate.settings import CalibrationSettings
 from ggufactory.cli import main
 from ggufactory.errors import InputError
-from ggufactory.inspection import GgufSummary, inspect
-from ggufactory.spec import JobSpec
+from ggufactory.job import job_calibration
+from ggufactory.job import ladder_job as job
+from ggufactory.job.inspection import GgufSummary, inspect
+from ggufactory.job.job_spec import JobSpec
 from ggufactory.storage import open_store
 from silent_watcher import SilentWatcher
 from small_checkpoints import write_checkpoint

@@ -12,25 +12,26 @@ import pytest
 import yaml
 
 from converted_rows import conversion
-from ggufactory import evaluation_run, job, job_evaluation
 from ggufactory.calibrate.settings import CalibrationSettings
 from ggufactory.calibrate.streamed_model import StreamedModel
-from ggufactory.catalog import load_catalog
 from ggufactory.cli import main
 from ggufactory.errors import InputError, UnavailableError
 from ggufactory.evaluate.settings import EvaluationSettings
-from ggufactory.evaluation_job import evaluate
-from ggufactory.evaluation_spec import EvaluationSpec
-from ggufactory.job_file import load_job
+from ggufactory.job import evaluation_run, job_evaluation
+from ggufactory.job import ladder_job as job
+from ggufactory.job.catalog import load_catalog
+from ggufactory.job.evaluation_job import evaluate
+from ggufactory.job.evaluation_spec import EvaluationSpec
+from ggufactory.job.job_file import load_job
+from ggufactory.job.job_spec import JobSpec
+from ggufactory.job.packed_job import JOB_FILE, pack_job
+from ggufactory.job.sync import State, sync
 from ggufactory.observe.calibration_log import CalibrationLog
 from ggufactory.observe.exports import Exports
 from ggufactory.observe.sync_report import SyncReporter
-from ggufactory.packed_job import JOB_FILE, pack_job
 from ggufactory.publish.signing import PASSWORD_VARIABLE, Verifier
 from ggufactory.publish.verify import verify
-from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
-from ggufactory.sync import State, sync
 from job_process import JobProcess
 from silent_watcher import SilentWatcher
 from small_checkpoints import write_checkpoint

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ggufactory.assemble import uploads
 from ggufactory.cluster.work import missing_spans
-from ggufactory.job import make_plan
-from ggufactory.spec import JobSpec
+from ggufactory.job.job_spec import JobSpec
+from ggufactory.job.ladder_job import make_plan
 from ggufactory.storage import open_store
 
 HEAVY = ("torch", "transformers", "tokenizers", "ray", "boto3", "huggingface_hub", "matplotlib", "triton")
@@ -32,7 +32,7 @@ print(codes, sorted(heavy & set(sys.modules)))
 _SPAN = """
 import pickle, sys
 from ggufactory.cluster.devices import backend_of_worker
-from ggufactory.cluster.span_task import make_span
+from ggufactory.cluster.span_pipeline import make_span
 heavy = set(sys.argv[2].split(","))
 with open(sys.argv[1], "rb") as file:
     work, headers = pickle.load(file)

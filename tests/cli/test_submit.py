@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
-from ggufactory import interrupts, job
+from ggufactory import interrupts
 from ggufactory.cli import main
 from ggufactory.cluster import job_server
 from ggufactory.cluster.job_server import SubmittedJob
 from ggufactory.errors import InputError, UnavailableError
-from ggufactory.packed_job import pack_job
-from ggufactory.spec import JobSpec
-from ggufactory.submission import latest_attempt, submission_name
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
+from ggufactory.job.packed_job import pack_job
+from ggufactory.job.submission import latest_attempt, submission_name
 from scripted_server import Answer, ScriptedServer
 
 

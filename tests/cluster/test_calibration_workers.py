@@ -13,11 +13,11 @@ import pytest
 import ray
 
 from ggufactory.calibrate.unfinished import STATE_FOLDER
-from ggufactory.calibration_job import calibrate
-from ggufactory.calibration_spec import CalibrationSpec
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.cli import main
 from ggufactory.cluster import calibration, stages
+from ggufactory.job.calibration_job import calibrate
+from ggufactory.job.calibration_spec import CalibrationSpec
 from ggufactory.observe.calibration_log import CalibrationLog
 from job_process import JobProcess
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from ggufactory import job
 from ggufactory.assemble import error_sums
 from ggufactory.assemble.error_sums import ErrorSums
 from ggufactory.cli import main
 from ggufactory.cluster.descriptor import SpanReceipt
 from ggufactory.errors import InputError
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from ggufactory.publish import manifest
-from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from made_ladders import independent_errors
 from silent_watcher import SilentWatcher

@@ -18,8 +18,8 @@ MIB = 1 << 20
 
 _JOB = """
 import json, sys
-from ggufactory import job
-from ggufactory.spec import JobSpec
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from silent_watcher import SilentWatcher
 
 watcher = SilentWatcher()

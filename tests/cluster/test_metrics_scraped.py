@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from ggufactory import job
 from ggufactory.evaluate.settings import EvaluationSettings
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from ggufactory.metrics import LIVE
 from ggufactory.observe.exports import Exports, open_exports
 from ggufactory.observe.job_meter import JobMeter
 from ggufactory.observe.target_metrics import record_lease, record_stale_uploads
-from ggufactory.spec import JobSpec
 from prometheus_server import PrometheusServer, needs_prometheus
 from silent_watcher import SilentWatcher
 

@@ -22,8 +22,8 @@ import json, os, sys
 import ray
 from ray.cluster_utils import Cluster
 import emulated_worker
-from ggufactory import job
-from ggufactory.spec import JobSpec
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from silent_watcher import SilentWatcher
 
 source, target, library, notes, *rungs = sys.argv[1:]

@@ -9,7 +9,6 @@ from typing import cast
 import numpy as np
 import pytest
 
-from ggufactory import job
 from ggufactory.architectures import describe
 from ggufactory.assemble import uploads
 from ggufactory.assemble.error_sums import ErrorSums
@@ -22,10 +21,11 @@ from ggufactory.cluster.span_reader import SpanReader, Tile
 from ggufactory.cluster.stage_clock import StageClock
 from ggufactory.cluster.tasks import _importance
 from ggufactory.cluster.work import count_missing, missing_spans
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
 from ggufactory.plan.tensor_errors import PieceErrors
-from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from made_ladders import independent_errors
 

@@ -18,14 +18,14 @@ from ggufactory.calibrate.products import Products
 from ggufactory.errors import InputError
 from ggufactory.evaluate import activation_rounding
 from ggufactory.evaluate.activation_rounding import BY_WEIGHTS, RoundedInputs, rounded
-from ggufactory.evaluation_job import evaluate
-from ggufactory.evaluation_spec import EvaluationSpec
-from ggufactory.job import run
+from ggufactory.job.evaluation_job import evaluate
+from ggufactory.job.evaluation_spec import EvaluationSpec
+from ggufactory.job.job_spec import JobSpec
+from ggufactory.job.ladder_job import run
 from ggufactory.observe.calibration_log import CalibrationLog
 from ggufactory.plan.ftypes import FILE_TYPES
 from ggufactory.plan.ladder import Rung
 from ggufactory.plan.options import Options
-from ggufactory.spec import JobSpec
 from ggufactory_kernels import TENSOR_TYPES
 from silent_watcher import SilentWatcher
 from small_checkpoints import write_checkpoint

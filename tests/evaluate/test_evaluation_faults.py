@@ -21,12 +21,12 @@ from ggufactory.evaluate import models
 from ggufactory.evaluate.arithmetic import Arithmetic
 from ggufactory.evaluate.models import Share
 from ggufactory.evaluate.rung_file import RungFile
-from ggufactory.evaluation_job import Evaluated, evaluate
-from ggufactory.evaluation_spec import EvaluationSpec
-from ggufactory.job import run
+from ggufactory.job.evaluation_job import Evaluated, evaluate
+from ggufactory.job.evaluation_spec import EvaluationSpec
+from ggufactory.job.job_spec import JobSpec
+from ggufactory.job.ladder_job import run
 from ggufactory.observe.calibration_log import CalibrationLog
 from ggufactory.publish import manifest
-from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from silent_watcher import SilentWatcher
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from converted_rows import DATA, conversion
-from ggufactory.evaluation_job import evaluate
-from ggufactory.evaluation_spec import EvaluationSpec
-from ggufactory.job import run
+from ggufactory.job.evaluation_job import evaluate
+from ggufactory.job.evaluation_spec import EvaluationSpec
+from ggufactory.job.job_spec import JobSpec
+from ggufactory.job.ladder_job import run
 from ggufactory.observe.calibration_log import CalibrationLog
-from ggufactory.spec import JobSpec
 from silent_watcher import SilentWatcher
 from small_checkpoints import write_checkpoint
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from ggufactory import job
 from ggufactory.assemble import uploads
 from ggufactory.assemble.job_state import list_states
 from ggufactory.errors import InputError
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
+from ggufactory.job.target_status import read_status
 from ggufactory.plan.plan import Plan
 from ggufactory.publish import manifest
-from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from ggufactory.storage.protocol import Store
-from ggufactory.target_status import read_status
 from infra_files import bucket_policy, without
 from weed import Weed
 

@@ -15,7 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ggufactory.job_file import load_job
+from ggufactory.job.job_file import load_job
 from infra_files import EXAMPLE_SOURCES, EXAMPLE_TARGETS, INFRA
 
 KUBERNETES = INFRA / "kubernetes"

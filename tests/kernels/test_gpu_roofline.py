@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 
 import ggufactory_kernels as gk
-from ggufactory import job
-from ggufactory.spec import JobSpec
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 
 ROOT = Path(__file__).parents[2]
 

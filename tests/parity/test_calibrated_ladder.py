@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ggufactory import job
 from ggufactory.calibrate.settings import CalibrationSettings
-from ggufactory.spec import JobSpec
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from llama_oracle import LlamaModel, LlamaVocabulary
 from silent_watcher import SilentWatcher
 

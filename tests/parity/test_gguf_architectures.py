@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pytest
 
 from gguf_files import write_gguf
-from ggufactory import job
 from ggufactory.assemble import uploads
 from ggufactory.cluster.span_pipeline import make_span
 from ggufactory.cluster.work import missing_spans
 from ggufactory.errors import PlanError
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.plan import Plan
-from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from small_gguf_files import SOURCES, write_importance
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gguf_files import Contents, converted, write_gguf, write_split
-from ggufactory import job
 from ggufactory.errors import InputError
-from ggufactory.spec import JobSpec
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from silent_watcher import SilentWatcher
 from weed import Weed
 

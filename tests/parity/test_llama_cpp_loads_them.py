@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ggufactory import job
-from ggufactory.spec import JobSpec
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from silent_watcher import SilentWatcher
 
 # In a process of its own: a file that llama.cpp does not like may end it. Its repacked kernels can

@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pytest
 
 from converted_rows import conversion
-from ggufactory import job
 from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.container.metadata import KeyValue, ValueType
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.options import Options
-from ggufactory.spec import JobSpec
 from llama_oracle import LlamaModel
 from silent_watcher import SilentWatcher
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ggufactory import job
 from ggufactory.container.decode import decode_header
 from ggufactory.container.header import Header
 from ggufactory.errors import InputError
-from ggufactory.spec import JobSpec
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from silent_watcher import SilentWatcher
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("local_ray")]

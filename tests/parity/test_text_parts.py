@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from converted_rows import conversion
-from ggufactory import job
 from ggufactory.calibrate.streamed_model import StreamedModel
-from ggufactory.calibration_job import calibrate
-from ggufactory.calibration_spec import CalibrationSpec
 from ggufactory.checkpoint import open_checkpoint
+from ggufactory.job import ladder_job as job
+from ggufactory.job.calibration_job import calibrate
+from ggufactory.job.calibration_spec import CalibrationSpec
+from ggufactory.job.job_spec import JobSpec
 from ggufactory.observe.calibration_log import CalibrationLog
-from ggufactory.spec import JobSpec
 from llama_oracle import LlamaModel
 from silent_watcher import SilentWatcher
 from small_checkpoints import write_checkpoint

@@ -9,13 +9,13 @@ from pathlib import Path
 import boto3
 import pytest
 
-from ggufactory import job
 from ggufactory.assemble import uploads
 from ggufactory.errors import InputError, PlanError
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.ftypes import FILE_TYPES
 from ggufactory.publish.manifest import read, require
 from ggufactory.publish.release import names_beside
-from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from silent_watcher import SilentWatcher
 from weed import Weed

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import ggufactory_kernels as gk
-from ggufactory.job import make_plan
+from ggufactory.job.job_spec import JobSpec
+from ggufactory.job.ladder_job import make_plan
 from ggufactory.observe.numbers import show_core_time
 from ggufactory.plan.processor_time import (
     MILLION_WEIGHTS_PER_SECOND,
@@ -15,7 +16,6 @@ from ggufactory.plan.processor_time import (
     processor_seconds,
     quantizing_seconds,
 )
-from ggufactory.spec import JobSpec
 
 RECORD = Path(__file__).parents[2] / "ops" / "benchmarks" / "2026-11-22-kernels.md"
 

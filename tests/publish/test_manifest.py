@@ -9,14 +9,14 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ggufactory import job
 from ggufactory.errors import InputError
+from ggufactory.job import ladder_job as job
+from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.options import Options
 from ggufactory.publish import manifest
 from ggufactory.publish.entry import entries_of
 from ggufactory.publish.header import CardHeader, read_header
 from ggufactory.publish.recipe import expand
-from ggufactory.spec import JobSpec
 from ggufactory.storage import open_store
 from ggufactory.storage.checksum import Checksum
 from ggufactory.storage.protocol import ObjectInfo

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ggufactory.error_inspection import RungErrors
+from ggufactory.job.error_inspection import RungErrors
 from ggufactory.observe.numbers import show_bytes
 from ggufactory.observe.tables import plain_table
 

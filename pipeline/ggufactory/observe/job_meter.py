@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ggufactory import metrics
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt
 from ggufactory.errors import GgufactoryError
-from ggufactory.job import Watcher
+from ggufactory.job.ladder_job import Watcher
 from ggufactory.metrics import Metric, MetricSink
 from ggufactory.observe.busy_share import BusyShare
 from ggufactory.observe.outcome import Run

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ggufactory.leftovers import Leftovers
+from ggufactory.job.leftovers import Leftovers
 from ggufactory.observe.numbers import show_bytes
 from ggufactory.observe.tables import plain_table
 

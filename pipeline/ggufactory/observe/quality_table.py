@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from ggufactory.evaluation_job import Evaluated
+from ggufactory.job.evaluation_job import Evaluated
 from ggufactory.observe.numbers import show_bytes
 from ggufactory.observe.tables import plain_table
 

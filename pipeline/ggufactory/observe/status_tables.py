@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from ggufactory.job.target_status import JobStatus, TargetStatus
 from ggufactory.observe.numbers import show_bytes, show_seconds
 from ggufactory.observe.tables import plain_table
-from ggufactory.target_status import JobStatus, TargetStatus
 
 _PARKED_SHOWN = 10
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from rich.console import Console
 
+from ggufactory.job.job_spec import JobSpec
+from ggufactory.job.sync import Outcome, State, exit_code
 from ggufactory.observe.exports import Exports
 from ggufactory.observe.job_meter import JobMeter
 from ggufactory.observe.job_watcher import job_watcher
 from ggufactory.observe.numbers import show_bytes, show_seconds
 from ggufactory.observe.tables import plain_table
-from ggufactory.spec import JobSpec
-from ggufactory.sync import Outcome, State, exit_code
 
 _COMMAND = "sync"
 

@@ -11,8 +11,8 @@ from ggufactory.calibrate.imatrix import ImportanceMatrix
 from ggufactory.calibrate.record import CalibrationRecord
 from ggufactory.checkpoint.summary import CheckpointSummary
 from ggufactory.container.metadata import KeyValue
-from ggufactory.inspection import GgufSummary
-from ggufactory.job import Result
+from ggufactory.job.inspection import GgufSummary
+from ggufactory.job.ladder_job import Result
 from ggufactory.observe.numbers import show_bytes, show_core_time, show_seconds
 from ggufactory.observe.tally import Tally
 from ggufactory.plan.device_memory import HOST_BYTES

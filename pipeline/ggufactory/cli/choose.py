@@ -1,0 +1,118 @@
+"""`ggufactory choose`: the rung of a target to take for a memory, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+
+from ggufactory.choice.choose import Candidate, Choice, Where, choose, smallest
+from ggufactory.choice.hyperparameters import Hyperparameters
+from ggufactory.choice.need import GIB, KEPT_FREE, Need, layers_that_fit, need_of, usual_context
+from ggufactory.cli.help_texts import CHOOSE, EXIT_CODES
+from ggufactory.errors import InputError
+from ggufactory.job.measured_target import MeasuredTarget, read_target
+from ggufactory.publish.guide import in_gib, reason_of
+
+_MOST_GB = 1 << 20
+_MOST_CONTEXT = 1 << 24
+
+
+def add_choose_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "choose",
+        help="say which rung to take for a memory",
+        description=CHOOSE,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("target", metavar="TARGET", help="a folder, s3://bucket/prefix or hf://org/name with a manifest.json")
+    add("--vram", type=float, metavar="GB", default=0.0, help="memory of the GPU or GPUs, in GB of 2**30 bytes")
+    add("--ram", type=float, metavar="GB", default=0.0, help="memory of the machine, for what the GPU does not hold")
+    add("--context", type=int, metavar="N", help="tokens (default: 8192, or what the model was trained with if less)")
+    add("--name", help="of the model, where the target has several")
+    add("--json", action="store_true", help="print the choice as JSON")
+    parser.set_defaults(command=_choose)
+
+
+def _choose(options: argparse.Namespace) -> int:
+    vram, ram = (_bytes(flag, getattr(options, flag)) for flag in ("vram", "ram"))
+    if not vram and not ram:
+        raise InputError("no memory is given", fix="Give --vram GB, --ram GB, or both")
+    target = read_target(options.target, options.name)
+    model = target.hyperparameters
+    context = usual_context(model) if options.context is None else options.context
+    if not 0 < context <= _MOST_CONTEXT:
+        raise InputError(f"--context {context}: wanted 1 to {_MOST_CONTEXT:,}")
+    rungs = target.model.candidates()
+    found = choose(rungs, model, context, vram=vram, ram=ram)
+    if found is None:
+        raise _nothing_fits(options.target, smallest(rungs), model, context, vram, ram)
+    if options.json:
+        print(json.dumps(_as_json(found, target, context), indent=1))
+    else:
+        _tell(found, target, context)
+    return 0
+
+
+def _bytes(flag: str, given: float) -> int:
+    if not (math.isfinite(given) and 0 <= given <= _MOST_GB):
+        raise InputError(f"--{flag} {given:g}: wanted a number of GB, such as 8")
+    return int(given * GIB)
+
+
+def _tell(found: Choice, target: MeasuredTarget, context: int) -> None:
+    first = target.first_file(found.rung.name)
+    print(f"{found.rung.name}  ({first})")
+    print(f"  why     {reason_of(found)}")
+    print(f"  needs   {_needs(found.need, context)}")
+    print(f"  memory  {in_gib(found.memory)} of {found.where} may be used; {in_gib(KEPT_FREE)} of each stays free")
+    layers = "" if found.where is Where.RAM else f" -ngl {found.gpu_layers}"
+    print(f"  run     llama-server -m {first} -c {context}{layers}")
+    if left_out := target.not_comparable:
+        print(f"  note    not measured, or not as the others were: {', '.join(left_out)}")
+
+
+def _needs(need: Need, context: int) -> str:
+    parts = f"files {in_gib(need.weights)}, context of {context:,} tokens {in_gib(need.cache)}"
+    return f"{in_gib(need.total)}: {parts}, compute buffers {in_gib(need.compute)}"
+
+
+def _nothing_fits(
+    target: str, rung: Candidate, model: Hyperparameters, context: int, vram: int, ram: int
+) -> InputError:
+    need = need_of(rung.bytes, model, context)
+    layers = layers_that_fit(need, model, vram - KEPT_FREE)
+    given = " and ".join(f"{in_gib(size)} of {kind}" for kind, size in (("VRAM", vram), ("RAM", ram)) if size)
+    fix = "Give a shorter --context"
+    if vram and not ram:
+        missing = max(need.total - max(vram - KEPT_FREE, 0), 0) + KEPT_FREE
+        fix = (
+            f"With {in_gib(missing)} of RAM besides (--ram), llama.cpp runs it with {layers} of {model.layers + 1} "
+            f"layers on the GPU (-ngl {layers}); or give a shorter --context"
+        )
+    return InputError(
+        f"{target}: no rung fits into {given}: the smallest, {rung.name}, needs {_needs(need, context)}, and "
+        f"{in_gib(KEPT_FREE)} of each memory stays free",
+        fix=fix,
+    )
+
+
+def _as_json(found: Choice, target: MeasuredTarget, context: int) -> dict[str, object]:
+    need = found.need
+    return {
+        "name": target.model.name,
+        "rung": found.rung.name,
+        "files": target.files(found.rung.name),
+        "why": reason_of(found),
+        "divergence": found.rung.divergence,
+        "divergence_error": found.rung.error if found.rung.divergence is not None else None,
+        "bits_per_weight": found.rung.bits_per_weight,
+        "context": context,
+        "needs": {"weights": need.weights, "cache": need.cache, "compute": need.compute, "total": need.total},
+        "where": found.where.value,
+        "may_use": found.memory,
+        "gpu_layers": found.gpu_layers,
+        "not_comparable": target.not_comparable,
+    }
