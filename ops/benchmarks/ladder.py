@@ -24,7 +24,7 @@ import psutil
 from records import Record, machine
 
 from ggufactory.calibrate.imatrix import read_importance_matrix
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.ladder import LADDERS
 from ggufactory.plan.plan import Plan
@@ -54,11 +54,11 @@ def main() -> None:
         source, imatrix, target = folder / "model", folder / "imatrix.dat", folder / "out"
         write_llama_checkpoint(source, **SHAPE)
         spec = JobSpec(source=str(source), to=str(target), ladder=("Q8_0",))
-        write_imatrix(job.make_plan(spec), imatrix)
+        write_imatrix(ladder_job.make_plan(spec), imatrix)
         usage = measure(quantize_command(source, target, imatrix, options.ladder, options.workers))
         subprocess.run([*GGUFACTORY, "verify", str(target)], check=True, stdout=subprocess.DEVNULL)
         ladder = tuple(options.ladder.split(","))
-        plan = job.make_plan(JobSpec(source=str(source), to=str(target), ladder=ladder, imatrix=(str(imatrix),)))
+        plan = ladder_job.make_plan(JobSpec(source=str(source), to=str(target), ladder=ladder, imatrix=(str(imatrix),)))
         write_record(plan, usage, reference_seconds(plan, source, imatrix, options.sample), options)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from records import Record, machine
 
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.evaluation_job import evaluate
 from ggufactory.job.evaluation_spec import EvaluationSpec
 from ggufactory.job.job_spec import JobSpec
@@ -67,7 +67,7 @@ def main() -> None:
 def make(target: str, ladder: Sequence[str]) -> None:
     """The bundled model's files."""
     imatrix = str(DATA / "imatrix" / "tinylm-bf16.imatrix.gguf")
-    job.run(JobSpec(source=str(SOURCE), to=target, ladder=tuple(ladder), imatrix=(imatrix,)), LogWatcher())
+    ladder_job.run(JobSpec(source=str(SOURCE), to=target, ladder=tuple(ladder), imatrix=(imatrix,)), LogWatcher())
 
 
 def recorded_figures(model: MeasuredModel) -> Recorded:

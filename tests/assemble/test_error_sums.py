@@ -12,7 +12,7 @@ import pytest
 from ggufactory.assemble import error_sums, uploads
 from ggufactory.assemble.error_sums import ErrorSums, sums_name
 from ggufactory.errors import InputError, UnavailableError
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
@@ -30,7 +30,9 @@ def target(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def plan(target: Store, tinylm: str) -> Plan:
-    return job.make_plan(JobSpec(source=tinylm, ladder=("Q8_0", "Q4_K_M"), to=target.uri, span_bytes=100_000), target)
+    return ladder_job.make_plan(
+        JobSpec(source=tinylm, ladder=("Q8_0", "Q4_K_M"), to=target.uri, span_bytes=100_000), target
+    )
 
 
 def _piece(rows: int, error: float, kind: str = "Q8_0") -> PieceErrors:

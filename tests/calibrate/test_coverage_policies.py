@@ -14,7 +14,7 @@ from ggufactory.calibrate.record import record_of
 from ggufactory.calibrate.sums import ActivationSums
 from ggufactory.cli import main
 from ggufactory.errors import InputError
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.calibration_job import Calibrated, calibrate
 from ggufactory.job.calibration_spec import CalibrationSpec
 from ggufactory.job.job_spec import JobSpec
@@ -121,7 +121,7 @@ def test_layers_that_never_ran_do_not_stop_a_ladder(policy: str, tmp_path: Path,
     made = _calibrated(source, NEXTN, tmp_path, tinylm, coverage=Coverage(policy=policy))
     layers = {name.split(".")[1] for name in made.record.unreached}
     assert layers == {"2"}
-    plan = job.make_plan(
+    plan = ladder_job.make_plan(
         JobSpec(
             source=source,
             ladder=("IQ2_XS", "Q4_K_M"),

@@ -11,7 +11,7 @@ from converted_rows import DATA, conversion
 from ggufactory.choice.cache import cache_bytes
 from ggufactory.choice.hyperparameters import Hyperparameters, from_json, of_metadata
 from ggufactory.choice.need import compute_bytes
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.inspection import GgufSummary, inspect
 from ggufactory.job.job_spec import JobSpec
 from llama_oracle import buffers
@@ -34,7 +34,9 @@ def told(**changes: Any) -> Hyperparameters:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_as_llama_cpp_allocates_it(family: str, tmp_path: Path) -> None:
     source, pre = str(DATA / family / "checkpoint"), conversion(family).pre_tokenizer
-    job.run(JobSpec(source=source, to=str(tmp_path), ladder=("BF16",), name="m", pre_tokenizer=pre), SilentWatcher())
+    ladder_job.run(
+        JobSpec(source=source, to=str(tmp_path), ladder=("BF16",), name="m", pre_tokenizer=pre), SilentWatcher()
+    )
     found = inspect(str(tmp_path / "m-BF16.gguf"))
     assert isinstance(found, GgufSummary)
     model = of_metadata(found.metadata)

@@ -15,8 +15,7 @@ from ggufactory.calibrate.imatrix_file import read_imatrix_file, write_imatrix
 from ggufactory.calibrate.settings import CalibrationSettings
 from ggufactory.cli import main
 from ggufactory.errors import InputError
-from ggufactory.job import job_calibration
-from ggufactory.job import ladder_job as job
+from ggufactory.job import job_calibration, ladder_job
 from ggufactory.job.inspection import GgufSummary, inspect
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.storage import open_store
@@ -54,12 +53,12 @@ def calibrations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.usefixtures("local_ray")
 def test_one_job_makes_matrix_and_ladder(tmp_path: Path, tinylm: str, calibrations: list[str]) -> None:
     watcher = SilentWatcher()
-    made = job.run(_spec(tinylm, tmp_path), watcher)
+    made = ladder_job.run(_spec(tinylm, tmp_path), watcher)
     assert watcher.calibration == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [entry["rung"] for entry in made.entries] == ["IQ2_XS", "Q4_K_M"]
     # The same files as with the matrix given: for llama-quantize, and for us, it is one like any other.
     other = tmp_path / "other"
-    given = job.run(_spec(tinylm, other, calibration=None, imatrix=(str(tmp_path / NAME),)), SilentWatcher())
+    given = ladder_job.run(_spec(tinylm, other, calibration=None, imatrix=(str(tmp_path / NAME),)), SilentWatcher())
     assert [e["sha256"] for e in given.entries] == [e["sha256"] for e in made.entries]
     summary = inspect(str(tmp_path / "m-IQ2_XS.gguf"))
     assert isinstance(summary, GgufSummary)
@@ -67,13 +66,13 @@ def test_one_job_makes_matrix_and_ladder(tmp_path: Path, tinylm: str, calibratio
     told = {key.removeprefix("quantize.imatrix."): keys[key] for key in keys if key.startswith("quantize.imatrix.")}
     assert told == {"file": NAME, "dataset": "evaluation.txt", "entries_count": 28, "chunks_count": 4}
 
-    assert not job.run(_spec(tinylm, tmp_path), SilentWatcher()).made
-    job.run(_spec(tinylm, tmp_path, ladder=("IQ3_XXS",)), SilentWatcher())
+    assert not ladder_job.run(_spec(tinylm, tmp_path), SilentWatcher()).made
+    ladder_job.run(_spec(tinylm, tmp_path, ladder=("IQ3_XXS",)), SilentWatcher())
     assert calibrations == [str(tmp_path / NAME)], "found again, for other rungs as well"
     before = (tmp_path / NAME).read_bytes()
     changed = _spec(tinylm, tmp_path, calibration=_settings(tinylm, chunks=5))
-    assert "in place of the one of another text" in (job.make_plan(changed, open_store(str(tmp_path))).notes[0])
-    assert job.run(changed, SilentWatcher()).made
+    assert "in place of the one of another text" in (ladder_job.make_plan(changed, open_store(str(tmp_path))).notes[0])
+    assert ladder_job.run(changed, SilentWatcher()).made
     assert (len(calibrations), (tmp_path / NAME).read_bytes() == before) == (2, False)
 
 
@@ -117,8 +116,8 @@ def test_the_example_of_the_documentation(tmp_path: Path, tinylm: str) -> None:
 def test_a_plan_promises_the_matrix_and_is_right_about_sizes(
     tmp_path: Path, tinylm: str, tinylm_imatrix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    promised = job.make_plan(_spec(tinylm, tmp_path))
-    given = job.make_plan(_spec(tinylm, tmp_path, calibration=None, imatrix=(tinylm_imatrix,)))
+    promised = ladder_job.make_plan(_spec(tinylm, tmp_path))
+    given = ladder_job.make_plan(_spec(tinylm, tmp_path, calibration=None, imatrix=(tinylm_imatrix,)))
     assert [rung.decisions for rung in promised.rungs] == [rung.decisions for rung in given.rungs]
     assert promised.importance is not None
     assert given.importance is not None
@@ -141,9 +140,9 @@ def test_what_is_promised_of_mixtures_is_what_comes(name: str, tmp_path: Path, t
         pre_tokenizer=conversion(name).pre_tokenizer,
     )
     target = open_store(str(tmp_path / "out"))
-    promised = job.make_plan(spec, target)
+    promised = ladder_job.make_plan(spec, target)
     job_calibration.make_matrix(spec, "m", target, SilentWatcher())
-    kept = job.make_plan(spec, target)
+    kept = ladder_job.make_plan(spec, target)
     assert [rung.decisions for rung in promised.rungs] == [rung.decisions for rung in kept.rungs]
     assert [rung.bytes for rung in promised.rungs] == [rung.bytes for rung in kept.rungs]
     assert promised.importance is not None
@@ -180,7 +179,7 @@ def test_everything_is_refused_before_the_model_runs(
         **others,
     }
     with pytest.raises(InputError, match=words):
-        job.run(JobSpec(**fields), SilentWatcher())
+        ladder_job.run(JobSpec(**fields), SilentWatcher())
     assert calibrations == []
 
 
@@ -193,22 +192,22 @@ def test_an_encoder_is_refused(tmp_path: Path, tinylm: str) -> None:
         pre_tokenizer=conversion("bert_classifier").pre_tokenizer,
     )
     with pytest.raises(InputError, match="is an encoder"):
-        job.make_plan(spec)
+        ladder_job.make_plan(spec)
 
 
 def test_a_matrix_of_somebody_else_is_not_replaced(tmp_path: Path, tinylm: str, tinylm_imatrix: str) -> None:
     shutil.copy(tinylm_imatrix, tmp_path / NAME)
     with pytest.raises(InputError, match="was made by no calibration of a job"):
-        job.make_plan(_spec(tinylm, tmp_path), open_store(str(tmp_path)))
+        ladder_job.make_plan(_spec(tinylm, tmp_path), open_store(str(tmp_path)))
     content = read_imatrix_file(tinylm_imatrix).content
     write_imatrix(str(tmp_path / NAME), content)
     with pytest.raises(InputError, match="was made by no calibration of a job"):
-        job.make_plan(_spec(tinylm, tmp_path), open_store(str(tmp_path)))
+        ladder_job.make_plan(_spec(tinylm, tmp_path), open_store(str(tmp_path)))
 
 
 def test_headers_are_not_republished_on_a_promise(tmp_path: Path, tinylm: str) -> None:
     with pytest.raises(InputError, match="does not hold the importance matrix of this job"):
-        job.republish_headers(_spec(tinylm, tmp_path, split_bytes=1 << 20), SilentWatcher())
+        ladder_job.republish_headers(_spec(tinylm, tmp_path, split_bytes=1 << 20), SilentWatcher())
 
 
 @pytest.mark.parametrize(

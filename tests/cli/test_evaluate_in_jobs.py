@@ -17,8 +17,7 @@ from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.cli import main
 from ggufactory.errors import InputError, UnavailableError
 from ggufactory.evaluate.settings import EvaluationSettings
-from ggufactory.job import evaluation_run, job_evaluation
-from ggufactory.job import ladder_job as job
+from ggufactory.job import evaluation_run, job_evaluation, ladder_job
 from ggufactory.job.catalog import load_catalog
 from ggufactory.job.evaluation_job import evaluate
 from ggufactory.job.evaluation_spec import EvaluationSpec
@@ -71,7 +70,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 @pytest.mark.usefixtures("local_ray")
 def test_rungs_are_evaluated_once(tmp_path: Path, tinylm: str, evaluated: list[tuple[str, ...]]) -> None:
     watcher = SilentWatcher()
-    made = job.run(_spec(tinylm, tmp_path), watcher)
+    made = ladder_job.run(_spec(tinylm, tmp_path), watcher)
     assert (made.made, evaluated) == (True, [("Q8_0", "Q2_K")])
     assert watcher.evaluation[-1] == (14, 14)  # four layers of three models, two comparisons
     assert made.evaluated is not None
@@ -87,11 +86,11 @@ def test_rungs_are_evaluated_once(tmp_path: Path, tinylm: str, evaluated: list[t
     assert evaluate(spec, CalibrationLog()).rungs == made.evaluated.rungs
     target = open_store(str(tmp_path))
     assert not [verdict for verdict in verify(target, None, lambda _: None) if verdict.fault]
-    again = job.run(_spec(tinylm, tmp_path), SilentWatcher())
+    again = ladder_job.run(_spec(tinylm, tmp_path), SilentWatcher())
     assert (again.made, again.evaluated, len(evaluated)) == (False, None, 1)
 
-    job.run(_spec(tinylm, tmp_path, ladder=("Q8_0", "Q4_0", "Q2_K")), SilentWatcher())
-    job.run(_spec(tinylm, tmp_path, evaluation=_settings(tinylm, ladder=("Q2_K",), chunks=3)), SilentWatcher())
+    ladder_job.run(_spec(tinylm, tmp_path, ladder=("Q8_0", "Q4_0", "Q2_K")), SilentWatcher())
+    ladder_job.run(_spec(tinylm, tmp_path, evaluation=_settings(tinylm, ladder=("Q2_K",), chunks=3)), SilentWatcher())
     assert evaluated[1:] == [("Q4_0",), ("Q2_K",)]
     assert {rung: told["chunks"] for rung, told in _quality(tmp_path).items()} == {"Q8_0": 4, "Q4_0": 4, "Q2_K": 3}
     assert not [path for path in (tmp_path / STATE).rglob("*") if path.is_file()]
@@ -159,7 +158,7 @@ def test_a_job_killed_while_it_evaluates(
         return layer(self, number)
 
     monkeypatch.setattr(StreamedModel, "layer", counted)
-    resumed = job.run(spec, SilentWatcher())
+    resumed = ladder_job.run(spec, SilentWatcher())
     assert not resumed.made
     assert 0 < len(loaded) <= 6, "of eight layers of two models"
     assert resumed.evaluated is not None
@@ -178,14 +177,14 @@ def test_a_job_killed_while_it_evaluates(
 def test_on_a_cluster_the_driver_holds_no_model(tmp_path: Path, tinylm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither to calibrate nor to evaluate; of two workers, whose figures are those of one process."""
     calibration = CalibrationSettings(texts=(f"{tinylm}/calibration.txt",), context=32, chunks=4)
-    wanted = job.run(_spec(tinylm, tmp_path / "here", calibration=calibration), SilentWatcher()).evaluated
+    wanted = ladder_job.run(_spec(tinylm, tmp_path / "here", calibration=calibration), SilentWatcher()).evaluated
 
     def refuses(*_: Any) -> Any:
         raise AssertionError("the driver loads weights")
 
     monkeypatch.setattr(StreamedModel, "layer", refuses)
     asked: dict[str, Any] = {"calibration": calibration, "ray_address": "of the Ray that is joined already"}
-    assert job.run(_spec(tinylm, tmp_path / "there", **asked), SilentWatcher()).evaluated == wanted
+    assert ladder_job.run(_spec(tinylm, tmp_path / "there", **asked), SilentWatcher()).evaluated == wanted
     assert wanted is not None
 
 
@@ -225,7 +224,7 @@ def test_the_signature_is_of_the_figures_too(tmp_path: Path, tinylm: str, monkey
     (tmp_path / "key").write_bytes(bytes(pair.secret_key) + b"\n")
     monkeypatch.setenv(PASSWORD_VARIABLE, "a password")
     to = tmp_path / "out"
-    job.run(_spec(tinylm, to, ladder=("Q8_0",), sign_key=str(tmp_path / "key")), SilentWatcher())
+    ladder_job.run(_spec(tinylm, to, ladder=("Q8_0",), sign_key=str(tmp_path / "key")), SilentWatcher())
     assert _quality(to)
     public = bytes(pair.public_key.to_base64()).decode()
     verdicts = verify(open_store(str(to)), Verifier.load(public), lambda _: None)
@@ -238,8 +237,8 @@ def test_what_is_planned(tmp_path: Path, tinylm: str, capsys: pytest.CaptureFixt
     assert main(["plan", tinylm, "--ladder", "Q8_0", *few]) == 0
     said = capsys.readouterr().out.replace("\n", " ")
     assert "the rungs will be evaluated over 5 chunks of 32 tokens of evaluation.txt" in said
-    assert job.make_plan(_spec(tinylm, tmp_path)).fingerprint == (
-        job.make_plan(_spec(tinylm, tmp_path, evaluation=None)).fingerprint
+    assert ladder_job.make_plan(_spec(tinylm, tmp_path)).fingerprint == (
+        ladder_job.make_plan(_spec(tinylm, tmp_path, evaluation=None)).fingerprint
     ), "the files are the same"
 
 
@@ -266,7 +265,7 @@ def test_everything_is_refused_before_a_file_is_made(
     settings = _settings(tinylm, **{key: value for key, value in change.items() if key not in of_job})
     fields = {"source": tinylm, "to": str(tmp_path), "ladder": ("Q8_0",), "evaluation": settings, **of_job}
     with pytest.raises(InputError, match=words):
-        job.run(JobSpec(**fields), SilentWatcher())
+        ladder_job.run(JobSpec(**fields), SilentWatcher())
     assert list(tmp_path.glob("*.gguf")) == []
 
 
@@ -278,7 +277,7 @@ def test_an_encoder_is_refused(tmp_path: Path, tinylm: str) -> None:
         pre_tokenizer=conversion("bert_classifier").pre_tokenizer,
     )
     with pytest.raises(InputError, match="is an encoder; only models that predict text are evaluated"):
-        job.make_plan(spec)
+        ladder_job.make_plan(spec)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ggufactory.cli import main
 from ggufactory.cluster import job_server
 from ggufactory.cluster.job_server import SubmittedJob
 from ggufactory.errors import InputError, UnavailableError
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.job.packed_job import pack_job
 from ggufactory.job.submission import latest_attempt, submission_name
@@ -162,8 +162,8 @@ def test_attempts_are_numbered() -> None:
 
 
 def test_a_name_is_of_plan_and_target(tinylm: str) -> None:
-    plan = job.make_plan(JobSpec(source=tinylm, ladder=("Q8_0",)))
-    other = job.make_plan(JobSpec(source=tinylm, ladder=("Q6_K",)))
+    plan = ladder_job.make_plan(JobSpec(source=tinylm, ladder=("Q8_0",)))
+    other = ladder_job.make_plan(JobSpec(source=tinylm, ladder=("Q6_K",)))
     names = {submission_name(p, target) for p in (plan, other) for target in ("s3://g/a", "s3://g/b")}
     assert len(names) == 4
     assert submission_name(plan, "s3://g/a", "evaluated") not in names, "more is to be done"

@@ -14,7 +14,7 @@ from ggufactory.assemble.error_sums import ErrorSums
 from ggufactory.cli import main
 from ggufactory.cluster.descriptor import SpanReceipt
 from ggufactory.errors import InputError
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.publish import manifest
 from ggufactory.storage import open_store
@@ -54,7 +54,7 @@ def _errors(target: Path) -> dict[str, dict[str, float]]:
 def wanted(tmp_path_factory: pytest.TempPathFactory, tinylm: str, tinylm_imatrix: str) -> dict[str, dict[str, float]]:
     """Of a job that nothing disturbed: what NumPy finds in its files."""
     target = tmp_path_factory.mktemp("whole") / "out"
-    job.run(_spec(tinylm, target, tinylm_imatrix), SilentWatcher())
+    ladder_job.run(_spec(tinylm, target, tinylm_imatrix), SilentWatcher())
     found = independent_errors(target, "tinylm", LADDER, tinylm_imatrix)
     assert _errors(target) == found
     entries, _ = manifest.read(open_store(str(target)))
@@ -87,8 +87,8 @@ def test_a_run_that_was_killed_and_resumed(
     with monkeypatch.context() as patch:
         sums(patch, target)
         with pytest.raises(_Killed):
-            job.run(spec, first)
-    result = job.run(spec, second)
+            ladder_job.run(spec, first)
+    result = ladder_job.run(spec, second)
     spans = len(result.plan.spans)
     assert second.spans_left == (spans - 15 if sums is _written else spans)
     assert sum(receipt.bytes_written for receipt in second.receipts) < sum(r.bytes for r in result.plan.rungs)
@@ -112,9 +112,9 @@ def test_killed_before_the_manifest(
     with monkeypatch.context() as patch:
         patch.setattr(manifest, "merge", killed)
         with pytest.raises(_Killed):
-            job.run(spec, SilentWatcher())
+            ladder_job.run(spec, SilentWatcher())
     again = SilentWatcher()
-    job.run(spec, again)
+    ladder_job.run(spec, again)
     assert again.spans_left == 0
     assert _errors(tmp_path / "out") == wanted
 
@@ -124,15 +124,15 @@ def test_files_that_are_there_keep_what_was_told(
 ) -> None:
     """Also where only their tags are new, as in a copy: identities tell that the bytes are the same."""
     target = tmp_path / "out"
-    job.run(_spec(tinylm, target, tinylm_imatrix, ("Q8_0", "Q4_K_M")), SilentWatcher())
+    ladder_job.run(_spec(tinylm, target, tinylm_imatrix, ("Q8_0", "Q4_K_M")), SilentWatcher())
     _change_entries(target, lambda entry: entry["errors"].update({"output.weight": 0.125}))
     kept = {**wanted["Q8_0"], "output.weight": 0.125}
     (target / "tinylm-Q4_K_M.gguf").unlink()
-    job.run(_spec(tinylm, target, tinylm_imatrix), SilentWatcher())
+    ladder_job.run(_spec(tinylm, target, tinylm_imatrix), SilentWatcher())
     assert _errors(target) == {**wanted, "Q8_0": kept}
     _change_entries(target, lambda entry: entry.update(etag="of another store"))
     again = SilentWatcher()
-    job.run(_spec(tinylm, target, tinylm_imatrix), again)
+    ladder_job.run(_spec(tinylm, target, tinylm_imatrix), again)
     assert again.spans_left == 0
     assert _errors(target) == {**wanted, "Q8_0": kept}
 
@@ -142,11 +142,11 @@ def test_damaged_sums_stop_the_job(
 ) -> None:
     spec = _spec(tinylm, tmp_path / "out", tinylm_imatrix, ("Q8_0",))
     with pytest.raises(_Killed):
-        job.run(spec, _KilledAfter(15))
+        ladder_job.run(spec, _KilledAfter(15))
     (kept,) = error_sums.list_kept(open_store(str(tmp_path / "out")))
     (tmp_path / "out" / kept.name).write_bytes(b"{}")
     with pytest.raises(InputError, match="Delete it and start again"):
-        job.run(spec, SilentWatcher())
+        ladder_job.run(spec, SilentWatcher())
     assert main(["gc", str(tmp_path / "out"), "--older-than", "0s", "--delete", "--json"]) == 0
     assert {item["kind"] for item in json.loads(capsys.readouterr().out)["stale"]} == {"upload", "state", "errors"}
     assert open_store(str(tmp_path / "out")).list() == []

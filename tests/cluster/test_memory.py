@@ -18,13 +18,13 @@ MIB = 1 << 20
 
 _JOB = """
 import json, sys
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from silent_watcher import SilentWatcher
 
 watcher = SilentWatcher()
 ladder = ("Q8_0", "Q6_K", "Q4_K_M", "F16")
-result = job.run(JobSpec(source=sys.argv[1], to=sys.argv[2], ladder=ladder, workers=2), watcher)
+result = ladder_job.run(JobSpec(source=sys.argv[1], to=sys.argv[2], ladder=ladder, workers=2), watcher)
 status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
 print(json.dumps({
     "planned": result.plan.worker_bytes,

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from ggufactory.evaluate.settings import EvaluationSettings
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.metrics import LIVE
 from ggufactory.observe.exports import Exports, open_exports
@@ -39,7 +39,7 @@ UNREACHED = {"ggufactory_spans_retried_total", "ggufactory_spans_failed_total"}
 class Scraped(NamedTuple):
     prometheus: PrometheusServer
     watcher: SilentWatcher
-    result: job.Result
+    result: ladder_job.Result
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,9 @@ def scraped(local_ray: None, tinylm: str, tmp_path_factory: pytest.TempPathFacto
             yield Scraped(prometheus, watcher, result)
 
 
-def _run(exports: Exports, watcher: SilentWatcher, spec: JobSpec) -> job.Result:
+def _run(exports: Exports, watcher: SilentWatcher, spec: JobSpec) -> ladder_job.Result:
     with exports.run("quantize", spec.model, pytest.fail) as run, JobMeter(watcher, run, exports.sinks) as meter:
-        result = job.run(spec, meter)
+        result = ladder_job.run(spec, meter)
     target = spec.require_target()
     exports.publish({"target": target}, lambda sink: record_stale_uploads(sink, target, 1), pytest.fail)
     exports.publish({"target": target}, lambda sink: record_lease(sink, target, 1.0, 2.0), pytest.fail)

@@ -22,7 +22,7 @@ import json, os, sys
 import ray
 from ray.cluster_utils import Cluster
 import emulated_worker
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from silent_watcher import SilentWatcher
 
@@ -37,7 +37,7 @@ ray.init(
     runtime_env={"worker_process_setup_hook": "emulated_worker.install"},
 )
 watcher = SilentWatcher()
-job.run(JobSpec(source=source, to=target, name="m", ladder=tuple(rungs), span_bytes=100_000), watcher)
+ladder_job.run(JobSpec(source=source, to=target, name="m", ladder=tuple(rungs), span_bytes=100_000), watcher)
 print(json.dumps([[r.backend, r.retries, sorted(r.stages)] for r in watcher.receipts]))
 ray.shutdown()
 cluster.shutdown()

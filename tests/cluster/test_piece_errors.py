@@ -21,7 +21,7 @@ from ggufactory.cluster.span_reader import SpanReader, Tile
 from ggufactory.cluster.stage_clock import StageClock
 from ggufactory.cluster.tasks import _importance
 from ggufactory.cluster.work import count_missing, missing_spans
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
@@ -37,7 +37,7 @@ def plan(tmp_path: Path, tinylm: str, tinylm_imatrix: str) -> Plan:
     spec = JobSpec(
         source=tinylm, ladder=LADDER, to=str(tmp_path / "out"), imatrix=(tinylm_imatrix,), span_bytes=300_000
     )
-    return job.make_plan(spec, open_store(str(tmp_path / "out")))
+    return ladder_job.make_plan(spec, open_store(str(tmp_path / "out")))
 
 
 def _make(plan: Plan, spans: Sequence[SpanWork]) -> list[SpanReceipt]:

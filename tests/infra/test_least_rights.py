@@ -11,7 +11,7 @@ import pytest
 from ggufactory.assemble import uploads
 from ggufactory.assemble.job_state import list_states
 from ggufactory.errors import InputError
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.job.target_status import read_status
 from ggufactory.plan.plan import Plan
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.s3
 _DRIVER = bucket_policy("driver", sources="models/checkpoints", targets="gguf/ladders")
 _SOURCE = "s3://models/checkpoints/tinylm"
 _NEEDED = {
-    "ReadSources": lambda plan, target: job.make_plan(_spec(plan)),
-    "ListSources": lambda plan, target: job.make_plan(_spec(plan)),
+    "ReadSources": lambda plan, target: ladder_job.make_plan(_spec(plan)),
+    "ListSources": lambda plan, target: ladder_job.make_plan(_spec(plan)),
     "WriteTarget": lambda plan, target: uploads.begin(target, plan),
     "ListTarget": lambda plan, target: manifest.merge(target, {}),
 }
@@ -50,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, tinylm: str) -> Iterator[We
 def plan(server: Weed, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Made by the administrator."""
     _become(server, Weed.ADMIN, monkeypatch)
-    return job.make_plan(JobSpec(source=_SOURCE, ladder=("Q8_0",)), open_store("s3://gguf/ladders/x"))
+    return ladder_job.make_plan(JobSpec(source=_SOURCE, ladder=("Q8_0",)), open_store("s3://gguf/ladders/x"))
 
 
 def _spec(plan: Plan) -> JobSpec:
@@ -79,7 +79,7 @@ def test_credentials_that_are_refused_are_not_shown(server: Weed, plan: Plan, mo
     for wrong in ((key, "not" + secret), ("not" + key, secret)):
         _become(server, wrong, monkeypatch)
         with pytest.raises(InputError, match="Check the credentials") as refused:
-            job.make_plan(_spec(plan))
+            ladder_job.make_plan(_spec(plan))
         assert key not in str(refused.value)
         assert secret not in str(refused.value)
 

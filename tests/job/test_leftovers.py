@@ -12,7 +12,7 @@ from ggufactory.assemble import uploads
 from ggufactory.assemble.error_sums import ErrorSums, sums_name
 from ggufactory.assemble.lease import acquire
 from ggufactory.cli import main
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.job.leftovers import find_leftovers
 from ggufactory.plan.plan import Plan
@@ -31,7 +31,7 @@ def target(request: pytest.FixtureRequest) -> Store:
 
 @pytest.fixture
 def plan(target: Store, tinylm: str) -> Plan:
-    return job.make_plan(JobSpec(source=tinylm, ladder=("Q8_0", "Q4_K_M"), to=target.uri), target)
+    return ladder_job.make_plan(JobSpec(source=tinylm, ladder=("Q8_0", "Q4_K_M"), to=target.uri), target)
 
 
 def _gc(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def test_uploads_of_others_in_the_bucket_are_left_alone(
 ) -> None:
     store = open_store(s3_prefix)
     other = store.create_upload("backup-Q8_0.gguf", 10, {})
-    plan = job.make_plan(JobSpec(source=tinylm, ladder=("Q8_0",), to=store.uri), store)
+    plan = ladder_job.make_plan(JobSpec(source=tinylm, ladder=("Q8_0",), to=store.uri), store)
     uploads.begin(store, plan)
     found = _gc(capsys, store.uri, "--older-than", "0s", "--delete")
     assert [item["name"] for item in found["stale"] if item["kind"] == "upload"] == ["tinylm-Q8_0.gguf"]

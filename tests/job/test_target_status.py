@@ -10,7 +10,7 @@ import pytest
 from ggufactory.assemble import uploads
 from ggufactory.assemble.lease import leased
 from ggufactory.cli import main
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.job.target_status import pace, read_status
 from ggufactory.plan.plan import Plan
@@ -29,7 +29,7 @@ def target(request: pytest.FixtureRequest) -> Store:
 @pytest.fixture
 def plan(target: Store, tinylm: str) -> Plan:
     spec = JobSpec(source=tinylm, ladder=("Q8_0", "Q4_K_M"), to=target.uri, span_bytes=1 << 20)
-    return job.make_plan(spec, target)
+    return ladder_job.make_plan(spec, target)
 
 
 def _store_part(store: Store, plan: Plan, progress: Progress, name: str, number: int) -> None:

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import ggufactory_kernels as gk
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +93,7 @@ def test_the_ladders_types_are_those_of_its_plan(
     scripts: dict[str, ModuleType], tinylm: str, tinylm_imatrix: str
 ) -> None:
     spec = JobSpec(source=tinylm, to="unused", ladder=("bartowski",), imatrix=(tinylm_imatrix,))
-    plan = job.make_plan(spec)
+    plan = ladder_job.make_plan(spec)
     planned = {decision.type for rung in plan.rungs for decision in rung.decisions.values()}
     quantized = {name for name, type_ in gk.TENSOR_TYPES.items() if type_.is_quantized}
     assert planned & quantized <= set(scripts["gpu_ladder"].TYPES)

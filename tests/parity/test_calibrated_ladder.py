@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ggufactory.calibrate.settings import CalibrationSettings
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from llama_oracle import LlamaModel, LlamaVocabulary
 from silent_watcher import SilentWatcher
@@ -27,8 +27,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory, tinylm: str, tinylm_imatri
     """The ladder with a matrix of ours, and with llama-imatrix's, of the same text."""
     ours, theirs = tmp_path_factory.mktemp("ours"), tmp_path_factory.mktemp("theirs")
     settings = CalibrationSettings(texts=(f"{tinylm}/calibration.txt",), context=CONTEXT, chunks=CHUNKS)
-    job.run(JobSpec(source=tinylm, to=str(ours), ladder=LADDER, calibration=settings), SilentWatcher())
-    job.run(JobSpec(source=tinylm, to=str(theirs), ladder=LADDER, imatrix=(tinylm_imatrix,)), SilentWatcher())
+    ladder_job.run(JobSpec(source=tinylm, to=str(ours), ladder=LADDER, calibration=settings), SilentWatcher())
+    ladder_job.run(JobSpec(source=tinylm, to=str(theirs), ladder=LADDER, imatrix=(tinylm_imatrix,)), SilentWatcher())
     return [ours, theirs]
 
 

@@ -15,7 +15,7 @@ from ggufactory.assemble import uploads
 from ggufactory.cluster.span_pipeline import make_span
 from ggufactory.cluster.work import missing_spans
 from ggufactory.errors import PlanError
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.plan import Plan
 from ggufactory.storage import open_store
@@ -30,7 +30,7 @@ def _sha256(path: Path) -> str:
 
 def _plan(spec: JobSpec) -> Plan | str:
     try:
-        return job.make_plan(spec, open_store(spec.require_target()))
+        return ladder_job.make_plan(spec, open_store(spec.require_target()))
     except PlanError as error:
         return str(error)
 

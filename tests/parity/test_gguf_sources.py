@@ -10,7 +10,7 @@ import pytest
 
 from gguf_files import Contents, converted, write_gguf, write_split
 from ggufactory.errors import InputError
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from silent_watcher import SilentWatcher
 from weed import Weed
@@ -31,7 +31,7 @@ def _make(source: str, target: str, imatrix: str | None, span_bytes: int | None 
     """SHA-256 of every rung's file, as the manifest records what was read back."""
     ladder, given = (LADDERS["imatrix"], (imatrix,)) if imatrix else (LADDERS["plain"], ())
     spec = JobSpec(source=source, to=target, ladder=ladder, imatrix=given, span_bytes=span_bytes)
-    return [f"{entry['file']} {entry['sha256']}" for entry in job.run(spec, SilentWatcher()).entries]
+    return [f"{entry['file']} {entry['sha256']}" for entry in ladder_job.run(spec, SilentWatcher()).entries]
 
 
 def _expected(case: str) -> list[str]:
@@ -90,7 +90,7 @@ def test_keep_split(tmp_path: Path, contents: Contents, tinylm_imatrix: str) -> 
         keep_split=True,
     )
     found: dict[str, list[str]] = {}
-    for entry in job.run(spec, SilentWatcher()).entries:
+    for entry in ladder_job.run(spec, SilentWatcher()).entries:
         found.setdefault(entry["rung"], []).append(entry["sha256"])
     assert found == recorded["files"]
     assert len(list((tmp_path / "out").glob("tinylm-Q4_K_M-0000*-of-00003.gguf"))) == 3
@@ -98,4 +98,4 @@ def test_keep_split(tmp_path: Path, contents: Contents, tinylm_imatrix: str) -> 
 
 def test_keep_split_is_of_gguf_files(tinylm: str) -> None:
     with pytest.raises(InputError, match=r"keep_split: .* is no GGUF file.*--split-max-size"):
-        job.make_plan(JobSpec(source=tinylm, ladder=("Q8_0",), keep_split=True))
+        ladder_job.make_plan(JobSpec(source=tinylm, ladder=("Q8_0",), keep_split=True))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from silent_watcher import SilentWatcher
 
@@ -40,7 +40,7 @@ def _complete(path: Path) -> tuple[str, Any]:
 @pytest.mark.usefixtures("local_ray")
 def test_it_generates(tmp_path: Path, tinylm: str, tinylm_imatrix: str) -> None:
     ladder = ("F16", "Q8_0", "Q4_K_M", "Q3_K_M", "IQ4_XS", "IQ3_S", "IQ2_M", "Q5_1", "TQ2_0", "Q2_0")
-    job.run(JobSpec(source=tinylm, to=str(tmp_path), ladder=ladder, imatrix=(tinylm_imatrix,)), SilentWatcher())
+    ladder_job.run(JobSpec(source=tinylm, to=str(tmp_path), ladder=ladder, imatrix=(tinylm_imatrix,)), SilentWatcher())
     texts = {rung: _complete(tmp_path / f"tinylm-{rung}.gguf")[0] for rung in ladder}
     assert all(text.strip() for text in texts.values()), texts
     assert texts["Q8_0"].split()[:2] == texts["F16"].split()[:2], texts
@@ -50,7 +50,7 @@ def test_it_generates(tmp_path: Path, tinylm: str, tinylm_imatrix: str) -> None:
 @pytest.mark.usefixtures("local_ray")
 def test_split_files_are_the_same_model(tmp_path: Path, tinylm: str) -> None:
     spec = {"source": tinylm, "ladder": ("Q4_K_M",), "name": "m", "span_bytes": 200_000}
-    job.run(JobSpec(to=str(tmp_path / "whole"), **spec), SilentWatcher())  # type: ignore[arg-type]
-    job.run(JobSpec(to=str(tmp_path / "split"), split_bytes=700_000, **spec), SilentWatcher())  # type: ignore[arg-type]
+    ladder_job.run(JobSpec(to=str(tmp_path / "whole"), **spec), SilentWatcher())  # type: ignore[arg-type]
+    ladder_job.run(JobSpec(to=str(tmp_path / "split"), split_bytes=700_000, **spec), SilentWatcher())  # type: ignore[arg-type]
     (first,) = (tmp_path / "split").glob("m-Q4_K_M-00001-of-*.gguf")
     assert _complete(first) == _complete(tmp_path / "whole" / "m-Q4_K_M.gguf")

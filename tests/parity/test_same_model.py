@@ -18,7 +18,7 @@ from converted_rows import conversion
 from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.container.metadata import KeyValue, ValueType
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.options import Options
 from llama_oracle import LlamaModel
@@ -74,7 +74,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LlamaMode
         pre_tokenizer=conversion(name).pre_tokenizer,
         options=Options(metadata=(SETTLED[name],) if name in SETTLED else ()),
     )
-    job.run(spec, SilentWatcher())
+    ladder_job.run(spec, SilentWatcher())
     model = LlamaModel(str(tmp_path / "checkpoint-F32.gguf"), context=TOKENS)
     yield model
     model.close()

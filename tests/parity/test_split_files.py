@@ -11,7 +11,7 @@ import pytest
 from ggufactory.container.decode import decode_header
 from ggufactory.container.header import Header
 from ggufactory.errors import InputError
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from silent_watcher import SilentWatcher
 
@@ -31,8 +31,8 @@ def _spec(source: str, target: Path, **fields: object) -> JobSpec:
 
 
 def test_split_and_whole_hold_the_same(tmp_path: Path, tinylm: str) -> None:
-    job.run(_spec(tinylm, tmp_path / "whole", split_bytes=None), SilentWatcher())
-    result = job.run(_spec(tinylm, tmp_path / "split"), SilentWatcher())
+    ladder_job.run(_spec(tinylm, tmp_path / "whole", split_bytes=None), SilentWatcher())
+    result = ladder_job.run(_spec(tinylm, tmp_path / "split"), SilentWatcher())
     for rung in ("Q8_0", "Q4_K_M"):
         whole, whole_data = _read(tmp_path / "whole" / f"m-{rung}.gguf")
         paths = sorted((tmp_path / "split").glob(f"m-{rung}-*.gguf"))
@@ -65,25 +65,25 @@ def test_split_and_whole_hold_the_same(tmp_path: Path, tinylm: str) -> None:
 
 
 def test_a_file_that_is_small_enough_stays_whole(tmp_path: Path, tinylm: str) -> None:
-    job.run(_spec(tinylm, tmp_path, ladder=("Q4_K_M",), split_bytes=10_000_000), SilentWatcher())
+    ladder_job.run(_spec(tinylm, tmp_path, ladder=("Q4_K_M",), split_bytes=10_000_000), SilentWatcher())
     assert [p.name for p in tmp_path.glob("*.gguf")] == ["m-Q4_K_M.gguf"]
 
 
 def test_a_tensor_that_is_larger_than_a_file_may_be(tmp_path: Path, tinylm: str) -> None:
     with pytest.raises(InputError, match=r"m-Q8_0: 557,056 bytes cannot be divided.*--split-max-size"):
-        job.run(_spec(tinylm, tmp_path, split_bytes=300_000), SilentWatcher())
+        ladder_job.run(_spec(tinylm, tmp_path, split_bytes=300_000), SilentWatcher())
 
 
 def test_a_metadata_change_makes_the_first_files_only(tmp_path: Path, tinylm: str) -> None:
     source = tmp_path / "model"
     shutil.copytree(tinylm, source)
     target = tmp_path / "out"
-    job.run(_spec(str(source), target), SilentWatcher())
+    ladder_job.run(_spec(str(source), target), SilentWatcher())
     before = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in target.glob("*.gguf")}
     config = json.loads((source / "tokenizer_config.json").read_text())
     (source / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": "{{ better }}"}))
     watcher = SilentWatcher()
-    result = job.republish_headers(_spec(str(source), target), watcher)
+    result = ladder_job.republish_headers(_spec(str(source), target), watcher)
     assert sum(receipt.bytes_read for receipt in watcher.receipts) == 0
     after = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in target.glob("*.gguf")}
     changed = {name for name in after if after[name] != before[name]}
@@ -96,9 +96,9 @@ def test_a_metadata_change_makes_the_first_files_only(tmp_path: Path, tinylm: st
 
 def test_a_change_that_is_not_of_metadata_is_refused(tmp_path: Path, tinylm: str) -> None:
     target = tmp_path / "out"
-    job.run(_spec(tinylm, target), SilentWatcher())
+    ladder_job.run(_spec(tinylm, target), SilentWatcher())
     with pytest.raises(InputError, match=r"files with tensors are not there or not as planned"):
-        job.republish_headers(_spec(tinylm, target, ladder=("Q8_0", "Q6_K")), SilentWatcher())
+        ladder_job.republish_headers(_spec(tinylm, target, ladder=("Q8_0", "Q6_K")), SilentWatcher())
     with pytest.raises(InputError, match=r"files with tensors are not there or not as planned: m-Q8_0.gguf"):
-        job.republish_headers(_spec(tinylm, target, split_bytes=None), SilentWatcher())
+        ladder_job.republish_headers(_spec(tinylm, target, split_bytes=None), SilentWatcher())
     assert not list(target.glob("*Q6_K*"))

@@ -11,7 +11,7 @@ import torch
 from converted_rows import conversion
 from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.checkpoint import open_checkpoint
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.calibration_job import calibrate
 from ggufactory.job.calibration_spec import CalibrationSpec
 from ggufactory.job.job_spec import JobSpec
@@ -33,7 +33,7 @@ PER_LAYER = 7
 def test_logits(name: str, tmp_path: Path) -> None:
     source = str(write_checkpoint(name, tmp_path))
     spec = JobSpec(source=source, to=str(tmp_path), ladder=("F32",), name="x", pre_tokenizer=_pre(name))
-    job.run(spec, SilentWatcher())
+    ladder_job.run(spec, SilentWatcher())
     reference = LlamaModel(str(tmp_path / "x-F32.gguf"), context=TOKENS)
     tokens = np.random.default_rng(7).integers(3, reference.vocabulary - 3, TOKENS)
     wanted = reference.logits([int(token) for token in tokens])

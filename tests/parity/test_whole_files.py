@@ -11,7 +11,7 @@ import pytest
 
 from ggufactory.assemble import uploads
 from ggufactory.errors import InputError, PlanError
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.ftypes import FILE_TYPES
 from ggufactory.publish.manifest import read, require
@@ -41,13 +41,13 @@ def test_every_file_type(tmp_path: Path, tinylm: str, tinylm_imatrix: str, case:
     refused = tuple(rung for rung, file in GOLDEN[case].items() if file is None)
     ladder = tuple(rung for rung, file in GOLDEN[case].items() if file is not None)
     assert set(GOLDEN[case]) == set(FILE_TYPES)
-    result = job.run(JobSpec(source=tinylm, to=str(tmp_path), ladder=ladder, imatrix=imatrix), SilentWatcher())
+    result = ladder_job.run(JobSpec(source=tinylm, to=str(tmp_path), ladder=ladder, imatrix=imatrix), SilentWatcher())
     made = {entry["rung"]: (entry["sha256"], entry["bytes"]) for entry in result.entries}
     assert made == {rung: (GOLDEN[case][rung]["sha256"], GOLDEN[case][rung]["bytes"]) for rung in ladder}
     assert {rung.name: rung.bytes for rung in result.plan.rungs} == {r: size for r, (_, size) in made.items()}
     if refused:
         with pytest.raises(PlanError) as caught:
-            job.make_plan(JobSpec(source=tinylm, ladder=refused, imatrix=imatrix))
+            ladder_job.make_plan(JobSpec(source=tinylm, ladder=refused, imatrix=imatrix))
         assert len(caught.value.faults) == len(refused)
         for rung in refused:
             assert f"rung {rung} needs an importance matrix (--imatrix) for" in str(caught.value)
@@ -58,7 +58,7 @@ def test_every_file_type(tmp_path: Path, tinylm: str, tinylm_imatrix: str, case:
 def test_in_a_folder(tmp_path: Path, tinylm: str, tinylm_imatrix: str, case: str, span_bytes: int | None) -> None:
     imatrix = (tinylm_imatrix,) if case == "imatrix" else ()
     spec = JobSpec(source=tinylm, to=str(tmp_path), ladder=LADDER, imatrix=imatrix, span_bytes=span_bytes)
-    result = job.run(spec, SilentWatcher())
+    result = ladder_job.run(spec, SilentWatcher())
     assert _of_folder(tmp_path) == _expected(case)
     listed = {entry["file"]: entry["sha256"] for entry in result.entries}
     assert listed == _expected(case)
@@ -72,7 +72,7 @@ def test_on_s3(s3: Weed, s3_prefix: str, tinylm: str, tinylm_imatrix: str, from_
     source = _upload(s3, Path(tinylm)) if from_s3 else tinylm
     spec = JobSpec(source=source, to=s3_prefix, ladder=LADDER, imatrix=(tinylm_imatrix,), name="tinylm")
     watcher = SilentWatcher()
-    result = job.run(spec, watcher)
+    result = ladder_job.run(spec, watcher)
     # 5 MiB of the smallest rung are more than half of this model.
     assert len(result.plan.spans) == len(watcher.receipts)
     client = boto3.client("s3")
@@ -94,17 +94,17 @@ def test_on_s3(s3: Weed, s3_prefix: str, tinylm: str, tinylm_imatrix: str, from_
 
 def test_again_is_nothing_to_do(tmp_path: Path, tinylm: str) -> None:
     spec = JobSpec(source=tinylm, to=str(tmp_path), ladder=("Q8_0", "Q4_K_M"))
-    assert job.run(spec, SilentWatcher()).made
+    assert ladder_job.run(spec, SilentWatcher()).made
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert not job.run(spec, SilentWatcher()).made
+    assert not ladder_job.run(spec, SilentWatcher()).made
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_another_rung_makes_that_rung_only(tmp_path: Path, tinylm: str) -> None:
-    job.run(JobSpec(source=tinylm, to=str(tmp_path), ladder=("Q8_0",)), SilentWatcher())
+    ladder_job.run(JobSpec(source=tinylm, to=str(tmp_path), ladder=("Q8_0",)), SilentWatcher())
     first = (tmp_path / "tinylm-Q8_0.gguf").stat()
     watcher = SilentWatcher()
-    job.run(JobSpec(source=tinylm, to=str(tmp_path), ladder=("Q8_0", "Q6_K")), watcher)
+    ladder_job.run(JobSpec(source=tinylm, to=str(tmp_path), ladder=("Q8_0", "Q6_K")), watcher)
     assert {name for receipt in watcher.receipts for name, _ in receipt.parts} == {"tinylm-Q6_K.gguf"}
     second = (tmp_path / "tinylm-Q8_0.gguf").stat()
     assert (first.st_ino, first.st_mtime_ns) == (second.st_ino, second.st_mtime_ns)
@@ -117,7 +117,7 @@ def test_another_rung_makes_that_rung_only(tmp_path: Path, tinylm: str) -> None:
 def test_each_type_of_a_piece_is_packed_once(tmp_path: Path, tinylm: str, tinylm_imatrix: str) -> None:
     spec = JobSpec(source=tinylm, to=str(tmp_path), ladder=LADDER, imatrix=(tinylm_imatrix,))
     watcher = SilentWatcher()
-    plan = job.run(spec, watcher).plan
+    plan = ladder_job.run(spec, watcher).plan
     wanted = sum(
         len(
             {r.decisions[plan.tensors[p.tensor].name].type for r in plan.rungs}
@@ -137,15 +137,15 @@ def _upload(s3: Weed, folder: Path) -> str:
 
 def test_state_of_a_run_that_was_killed_at_its_very_end_is_removed(tmp_path: Path, tinylm: str) -> None:
     spec = JobSpec(source=tinylm, to=str(tmp_path), ladder=("Q8_0",))
-    plan = job.run(spec, SilentWatcher()).plan
+    plan = ladder_job.run(spec, SilentWatcher()).plan
     store = open_store(str(tmp_path))
     store.put(uploads.state_name(plan), b'{"fingerprint": "any", "uploads": {}}')
-    assert not job.run(spec, SilentWatcher()).made
+    assert not ladder_job.run(spec, SilentWatcher()).made
     assert store.stat(uploads.state_name(plan)) is None
 
 
 def test_a_manifest_that_is_none_stops_the_job_before_it_begins(tmp_path: Path, tinylm: str) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match=r"manifest\.json is not a manifest"):
-        job.run(JobSpec(source=tinylm, to=str(tmp_path), ladder=("Q8_0",)), SilentWatcher())
+        ladder_job.run(JobSpec(source=tinylm, to=str(tmp_path), ladder=("Q8_0",)), SilentWatcher())
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from ggufactory.errors import InputError
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.options import Options
 from ggufactory.publish import manifest
@@ -41,7 +41,7 @@ def written(tmp_path: Path, tinylm: str, imatrix: str, **asked: Any) -> tuple[An
     for path in Path(tinylm).iterdir():
         (source / path.name).write_bytes(path.read_bytes())
     (source / "README.md").write_text(CARD)
-    plan = job.make_plan(JobSpec(source=str(source), to=str(tmp_path / "out"), imatrix=(imatrix,), **asked))
+    plan = ladder_job.make_plan(JobSpec(source=str(source), to=str(tmp_path / "out"), imatrix=(imatrix,), **asked))
     store = open_store(str(tmp_path / "out"))
     objects: dict[str, ObjectInfo] = {}
     for name in plan.files:

@@ -26,7 +26,7 @@ from ggufactory.cli.status import add_status_command
 from ggufactory.cli.submit import add_submit_command
 from ggufactory.cli.sync import add_sync_command
 from ggufactory.errors import GgufactoryError, InputError, LeaseHeldError
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.observe import tables
 from ggufactory.observe.console import stdout_console
@@ -58,14 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _quantize(options: argparse.Namespace) -> int:
-    return _run_job("quantize", options, job.run)
+    return _run_job("quantize", options, ladder_job.run)
 
 
 def _republish_header(options: argparse.Namespace) -> int:
-    return _run_job("republish-header", options, job.republish_headers)
+    return _run_job("republish-header", options, ladder_job.republish_headers)
 
 
-def _run_job(name: str, options: argparse.Namespace, run: Callable[[JobSpec, job.Watcher], job.Result]) -> int:
+def _run_job(
+    name: str, options: argparse.Namespace, run: Callable[[JobSpec, ladder_job.Watcher], ladder_job.Result]
+) -> int:
     spec = job_spec(options)
     with ExitStack() as lease:
         if options.if_locked:
@@ -91,7 +93,7 @@ def _run_job(name: str, options: argparse.Namespace, run: Callable[[JobSpec, job
 
 def _plan(options: argparse.Namespace) -> int:
     spec = job_spec(options)
-    plan = job.make_plan(spec, open_store(spec.to) if spec.to else None)
+    plan = ladder_job.make_plan(spec, open_store(spec.to) if spec.to else None)
     if options.json:
         print(json.dumps(as_json(plan), indent=1))
     else:

@@ -15,7 +15,7 @@ from ggufactory import interrupts
 from ggufactory.assemble.lease import Lease, acquire, clear_stale
 from ggufactory.cluster.shared_session import SharedSession
 from ggufactory.errors import GgufactoryError, LeaseHeldError, PlanError
-from ggufactory.job import ladder_job as job
+from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.storage import open_store
 
@@ -64,7 +64,7 @@ class Watcher(Protocol):
     def planned(self, models: int, to_make: int) -> None:
         """Once every model has been looked at."""
 
-    def model(self, spec: JobSpec) -> AbstractContextManager[job.Watcher]:
+    def model(self, spec: JobSpec) -> AbstractContextManager[ladder_job.Watcher]:
         """A model is begun; who is told how it goes."""
 
     def current(self, spec: JobSpec) -> None:
@@ -111,9 +111,9 @@ def _look(spec: JobSpec, watcher: Watcher) -> tuple[Outcome | None, list[tuple[s
     began = time.monotonic()
     try:
         target = open_store(spec.require_target())
-        plan = job.make_plan(spec, target)
+        plan = ladder_job.make_plan(spec, target)
         places = [(target.uri, name) for name in plan.files]
-        found = job.already_made(spec, target, plan)
+        found = ladder_job.already_made(spec, target, plan)
         if found:
             clear_stale(target)
     except Exception as error:  # noqa: BLE001 - whatever one checkpoint does, the others are made
@@ -164,7 +164,7 @@ def _make(spec: JobSpec, watcher: Watcher, session: SharedSession, leases: _Leas
     try:
         lease = leases.of(spec)
         with watcher.model(spec) as shown, interrupts.guarded(lease.check):
-            return _done(spec, job.run(spec, shown, session), began)
+            return _done(spec, ladder_job.run(spec, shown, session), began)
     except LeaseHeldError as error:
         code = 0 if if_locked == "skip" else error.exit_code
         return Outcome(_name(spec), spec.require_target(), State.LOCKED, _since(began), (), 0, code, str(error))
@@ -172,7 +172,7 @@ def _make(spec: JobSpec, watcher: Watcher, session: SharedSession, leases: _Leas
         return _failed(spec, error, began, watcher)
 
 
-def _done(spec: JobSpec, result: job.Result, began: float) -> Outcome:
+def _done(spec: JobSpec, result: ladder_job.Result, began: float) -> Outcome:
     return Outcome(
         _name(spec),
         spec.require_target(),
