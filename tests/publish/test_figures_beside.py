@@ -72,6 +72,14 @@ def test_drawn_listed_and_shown_in_the_card(target: MadeTarget) -> None:
     assert main(["verify", target.uri]) == 0
 
 
+def test_card_and_report_tell_how_the_models_computed(target: MadeTarget) -> None:
+    rounded = "activations rounded to eight bits as llama.cpp"
+    assert not any(rounded in (target.folder / name).read_text() for name in ("README.md", "report.html"))
+    quality = {"quality": {**recorded_quality("Q8_0"), "activations": "as-llama.cpp"}}
+    add_figures(target.uri, {"Q8_0": quality})
+    assert all(rounded in (target.folder / name).read_text() for name in ("README.md", "report.html"))
+
+
 def test_again_draws_and_writes_nothing(target: MadeTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another release of matplotlib would draw other bytes: what is there and right stays."""
     before = times(target)

@@ -133,9 +133,15 @@ def test_what_is_no_manifest(tmp_path: Path, change: dict[str, object], told: st
         manifest.load(open_store(str(tmp_path)))
 
 
-@pytest.mark.parametrize(
-    "errors", [7, [], None, {"t": -0.1}, {"t": "0.1"}, {"t": True}, {"t": float("inf")}, {"t": {}}]
-)
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity", "-Infinity"])
+def test_numbers_that_no_manifest_can_hold(tmp_path: Path, number: str) -> None:
+    """Ours would not be able to write them again."""
+    (tmp_path / "manifest.json").write_text(f'{{"format": 2, "artifacts": [], "also": {number}}}')
+    with pytest.raises(InputError, match=f"is not a manifest.*{number} is no finite number"):
+        manifest.load(open_store(str(tmp_path)))
+
+
+@pytest.mark.parametrize("errors", [7, [], None, {"t": -0.1}, {"t": "0.1"}, {"t": True}, {"t": {}}])
 def test_errors_that_are_none(tmp_path: Path, errors: object) -> None:
     made_target(tmp_path, {"Q8_0": 10})
     path = tmp_path / "manifest.json"

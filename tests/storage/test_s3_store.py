@@ -33,6 +33,13 @@ def use(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
         monkeypatch.setenv(variable, value)
 
 
+def test_a_browser_is_told_what_it_is_shown(s3: Weed, prefix: str, store: Store) -> None:
+    wanted = {"report.html": "text/html; charset=utf-8", "m.errors.svg": "image/svg+xml", "m.errors.png": "image/png"}
+    for name, kind in wanted.items():
+        store.put(name, b"x")
+        assert s3.client().head_object(Bucket="gguf", Key=f"{prefix}/{name}")["ContentType"] == kind
+
+
 # --- access ---
 
 

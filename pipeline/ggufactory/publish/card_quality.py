@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ggufactory.publish.card_text import code, link, picture, plain, size
 from ggufactory.publish.measured import MeasuredModel, MeasuredRung
@@ -52,7 +51,7 @@ def _table(measured: Sequence[MeasuredRung]) -> str:
             f"{found['perplexity']:.4f}&nbsp;±&nbsp;{found['perplexity_error']:.4f}",
         )
         lines.append(f"| {' | '.join(cells)} |")
-    told = sorted({_how(rung.how, found["reference_perplexity"]) for rung in measured if (found := rung.quality)})
+    told = sorted({_how(rung, found["reference_perplexity"]) for rung in measured if (found := rung.quality)})
     about = (
         "KLD is the Kullback-Leibler divergence of a file's predictions from the original model's, in nats: 0 is the "
         "original. Same top token: how often both find the same token the most likely one."
@@ -60,11 +59,12 @@ def _table(measured: Sequence[MeasuredRung]) -> str:
     return "\n".join(lines) + f"\n\n{about} {' '.join(told)}"
 
 
-def _how(how: Mapping[str, Any], reference: float) -> str:
+def _how(rung: MeasuredRung, reference: float) -> str:
+    how = rung.how
     texts = how.get("texts")
     named = [str(text.get("name")) for text in texts if isinstance(text, dict)] if isinstance(texts, list) else []
     on = f" on {', '.join(code(name) for name in named)}" if named else ""
     return (
-        f"Measured{on}, {how.get('chunks')} chunks of {how.get('context')} tokens; "
+        f"Measured{on}, {how.get('chunks')} chunks of {how.get('context')} tokens{rung.arithmetic}; "
         f"the original's perplexity is {reference:.4f}."
     )

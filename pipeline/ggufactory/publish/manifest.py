@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ def load(store: Store) -> Manifest | None:
         return None
     data, info = found
     try:
-        parsed = json.loads(data)
+        parsed = json.loads(data, parse_constant=_finite, parse_float=_finite)
         if parsed["format"] not in READABLE:
             raise InputError(
                 f"{store.uri}/{MANIFEST}: wanted format {FORMAT}, found {parsed['format']!r}",
@@ -74,6 +75,14 @@ def load(store: Store) -> Manifest | None:
             f"{store.uri}/{MANIFEST} is not a manifest: {error!r}", fix="Move it away and start again"
         ) from error
     return Manifest(dict(sorted(entries.items())), header, parsed["format"], data, info.etag)
+
+
+def _finite(text: str) -> float:
+    """What we could write again: JSON has no infinity, and no limit for exponents."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
 
 
 def require(store: Store) -> Manifest:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ggufactory.choice.choose import Candidate
 from ggufactory.choice.hyperparameters import Hyperparameters, from_json
+from ggufactory.evaluate.arithmetic import AS_LLAMA_CPP
 from ggufactory.publish.recipe import expand
 from ggufactory.publish.rungs import IMATRIX, MadeRung, made_rungs
 
@@ -28,9 +29,15 @@ class MeasuredRung:
     quality: Mapping[str, float] | None
     """By the names of `Quality`; at least `NEEDED`."""
     how: Mapping[str, Any]
-    """What the quality was measured on: `texts`, `context`, `chunks`, `compute_dtype`."""
+    """What the quality was measured on: `texts`, `context`, `chunks`, `compute_dtype`, `activations`."""
     errors: Mapping[str, float]
     """Relative error of each tensor that was quantized, by name."""
+
+    @property
+    def arithmetic(self) -> str:
+        """Words for a way to compute that the figures are not told apart from without: empty, or after a comma."""
+        rounded = self.how.get("activations") == AS_LLAMA_CPP
+        return ", activations rounded to eight bits as llama.cpp's CPU does" if rounded else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +116,7 @@ def _measured(made: MadeRung) -> MeasuredRung:
         numbers = {str(name): float(value) for name, value in found.items() if _is_number(value)}
         if all(name in numbers for name in NEEDED):
             quality = numbers
-            how = {name: found.get(name) for name in ("texts", "context", "chunks", "compute_dtype")}
+            how = {name: found.get(name) for name in ("texts", "context", "chunks", "compute_dtype", "activations")}
     errors: dict[str, float] = {}
     for entry in made.files:
         told = entry.get("errors")

@@ -126,7 +126,8 @@ def _how(rung: MeasuredRung) -> str:
     chunks, context = escape(str(rung.how.get("chunks"))), escape(str(rung.how.get("context")))
     assert rung.quality is not None
     reference = f"{rung.quality['reference_perplexity']:.4f}"
-    return f"Measured{on}, {chunks} chunks of {context} tokens; the original's perplexity is {reference}."
+    how = escape(rung.arithmetic)
+    return f"Measured{on}, {chunks} chunks of {context} tokens{how}; the original's perplexity is {reference}."
 
 
 def _heading(text: str, told: str, *, numeric: bool = False) -> str:

@@ -3,6 +3,7 @@ s3_uploads.py."""
 
 from __future__ import annotations
 
+import posixpath
 import random
 import time
 import uuid
@@ -24,6 +25,15 @@ _CONFLICT = ("409", "ConditionalRequestConflict", "OperationAborted")
 _FORBIDDEN = ("403", "AccessDenied")
 _CONFLICT_ATTEMPTS = 6
 _PROBE_ATTEMPTS = 4
+
+_CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".md": "text/markdown; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
+"""By suffix, so that a browser shows what it is given a link to."""
 
 
 class S3Store:
@@ -80,14 +90,16 @@ class S3Store:
     def put(
         self, name: str, data: bytes, *, create_only: bool = False, if_match: str | None = None
     ) -> ObjectInfo | None:
-        condition: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         if create_only:
-            condition = {"IfNoneMatch": "*"}
+            arguments = {"IfNoneMatch": "*"}
         elif if_match is not None:
-            condition = {"IfMatch": if_match}
+            arguments = {"IfMatch": if_match}
+        if kind := _CONTENT_TYPES.get(posixpath.splitext(name)[1]):
+            arguments["ContentType"] = kind
         checksum = zlib.crc32(data)
         try:
-            answer = self._put(self._key(name), Body=data, ChecksumCRC32=encode_crc32(checksum), **condition)
+            answer = self._put(self._key(name), Body=data, ChecksumCRC32=encode_crc32(checksum), **arguments)
         except RefusedError as refusal:
             # The condition may have failed on our own object: sent, stored, the answer lost, sent again.
             if refusal.repeated and (found := self.read(name, limit=1 << 30)) and found[0] == data:
