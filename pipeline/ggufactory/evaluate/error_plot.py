@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ _LEAST_WIDTH = 5.5
 _MAX_TITLE, _MAX_NAME, _MAX_KIND = 120, 40, 26
 """Characters; longer ones are cut."""
 _WIDTH_OF_NUMBER = 0.3
+_MANY_DECADES = 2.5
+"""More than these have room for one number each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,8 @@ def _draw_key(figure: Figure, layout: _Layout, scale: LogNorm) -> None:
     width = min(4.0, layout.width - 2 * _NAMES)
     place = (_NAMES / layout.width, 1 - 0.62 / layout.height, width / layout.width, 0.12 / layout.height)
     bar = figure.colorbar(ScalarMappable(scale, _COLOURS), cax=figure.add_axes(place), orientation="horizontal")
-    bar.ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    decades = math.log10(float(scale.vmax or 1) / float(scale.vmin or 1))
+    bar.ax.xaxis.set_major_locator(LogLocator(subs=(1,) if decades > _MANY_DECADES else (1, 2, 5)))
     bar.ax.xaxis.set_minor_locator(NullLocator())
     bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g} %"))
     bar.ax.tick_params(labelsize=7)

@@ -32,8 +32,8 @@ _MAX_TITLE, _MAX_NAME = 120, 40
 _DISTANCES = (6, 11, 17, 24, 32, 41)
 _DIRECTIONS = ((1, 0), (1, 1), (1, -1), (0, 1), (0, -1), (-1, 0), (-1, 1), (-1, -1))
 _LINE = "#808080"
-_BETWEEN = 3
-"""Pixels between two labels."""
+_POINT, _BETWEEN, _AROUND = 4, 3, 8
+"""Pixels: half a point, between two labels, and around other points, so that no name is taken for theirs."""
 _LEAST = 1e-6
 """Below, a divergence is that of arithmetic alone."""
 
@@ -111,15 +111,17 @@ def _label(axes: Axes, points: Sequence[Point], renderer: RendererAgg) -> None:
     taken: list[Bbox] = []
     for point in points:
         x, y = axes.transData.transform((point.bytes / _GIGABYTE, point.divergence))
-        taken.append(Bbox.from_extents(x - 4, y - 4, x + 4, y + 4))
-    for point in points:
+        taken.append(Bbox.from_extents(x - _POINT, y - _POINT, x + _POINT, y + _POINT))
+    for number, point in enumerate(points):
+        others = [box.padded(_AROUND) for box in taken[: len(points)]]
+        others[number] = taken[number]
         best: tuple[float, Annotation, Bbox] | None = None
         for distance, (right, up) in product(_DISTANCES, _DIRECTIONS):
             words = _annotation(axes, point, right * distance, up * distance)
             # Of the words alone: an annotation's own extent holds its line, too.
             words.update_positions(renderer)
             box = Text.get_window_extent(words, renderer)
-            hidden = sum(_shared(box, other) for other in taken) + _outside(box, axes.bbox)
+            hidden = sum(_shared(box, other) for other in (*others, *taken[len(points) :])) + _outside(box, axes.bbox)
             if best is None or hidden < best[0]:
                 if best is not None:
                     best[1].remove()
