@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import psutil
 
-from ggufactory.assemble.error_sums import list_kept
 from ggufactory.assemble.job_state import list_states
 from ggufactory.errors import UploadGoneError
 from ggufactory.storage import open_store
@@ -86,13 +84,6 @@ def stored_parts(target: str) -> dict[str, set[int]]:
             except UploadGoneError:
                 continue
     return found
-
-
-def measured_spans(target: str) -> set[int]:
-    """Spans of unfinished jobs whose errors are written down, from 0."""
-    store = open_store(target)
-    kept = [store.read(info.name, limit=1 << 24) for info in list_kept(store)]
-    return {span for found in kept if found for run in json.loads(found[0])["spans"] for span in range(*run)}
 
 
 def _title(process: psutil.Process) -> str:

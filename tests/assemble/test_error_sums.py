@@ -48,12 +48,13 @@ def _of_rung(sums: ErrorSums, plan: Plan, number: int = 0) -> dict[str, float]:
     return sums.of_file(plan.rungs[number], plan.rungs[number].files[0])
 
 
-def test_a_tensor_is_told_once_it_is_whole(target: Store, plan: Plan) -> None:
+def test_a_tensor_is_told_of_by_the_rows_that_were_measured(target: Store, plan: Plan) -> None:
     sums = ErrorSums(target, plan, plan.files)
-    sums.add(3, [_piece(_rows(plan) - 1, 3.0)])
     assert _of_rung(sums, plan) == {}
+    sums.add(3, [_piece(_rows(plan) - 1, 3.0)])
+    assert _of_rung(sums, plan) == {TENSOR: 0.1732}
     sums.add(3, [_piece(1, 1.0)])
-    assert _of_rung(sums, plan) == {}, "a span counts once, however often it is told"
+    assert _of_rung(sums, plan) == {TENSOR: 0.1732}, "a span counts once, however often it is told"
     sums.add(4, [_piece(1, 1.0)])
     assert _of_rung(sums, plan) == {TENSOR: 0.1414}
     assert _of_rung(sums, plan, 1) == {}, "of another type nothing was measured"

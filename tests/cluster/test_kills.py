@@ -1,5 +1,4 @@
-"""Killed at many points, the same command finishes, and re-does at most what was in flight and what it had not written
-down yet."""
+"""Killed at many points, the same command finishes, and re-does at most what was in flight."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from ggufactory.plan.ladder import LADDERS
 from ggufactory.publish.manifest import require
 from ggufactory.publish.release import names_beside
 from ggufactory.storage import open_store
-from job_process import JobProcess, measured_spans, stored_parts
+from job_process import JobProcess, stored_parts
 from weed import Weed
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "whole_files.json").read_text())["files"]["imatrix"]
@@ -50,13 +49,6 @@ def _complete_spans(target: str) -> int:
     return len(set.intersection(*parts.values())) if len(parts) == len(LADDER) else 0
 
 
-def _done_with(target: str) -> int:
-    """Spans that are complete, and of which it is written down what they lose."""
-    parts = stored_parts(target)
-    complete = set.intersection(*parts.values()) if len(parts) == len(LADDER) else set()
-    return len({number - 1 for number in complete} & measured_spans(target))
-
-
 def _spans(log: str) -> tuple[int, int]:
     """(spans, left to make) as the job's first line tells."""
     line = next(line for line in log.splitlines() if " planned " in line)
@@ -75,7 +67,7 @@ def test_driver_killed_at_many_points(tmp_path: Path, tinylm: str, tinylm_imatri
         run.kill()
         kills += 1
         assert not list((tmp_path / "out").glob("*.gguf")), "a file is visible before it is whole"
-        done = _done_with(target)
+        done = _complete_spans(target)
         again = JobProcess.start(tmp_path / f"{number}-again.log", *arguments)
         assert again.wait_until(lambda log=again: " planned " in log.text())  # type: ignore[misc]
         again.kill()
@@ -139,8 +131,8 @@ def test_driver_killed_on_s3(s3: Weed, s3_prefix: str, tmp_path: Path, big_enoug
         run.kill()
         names = {info.name for info in open_store(s3_prefix).list()}
         assert not any(name.endswith(".gguf") for name in names)
-    complete = set.intersection(*stored_parts(s3_prefix).values())
-    done = len({number - 1 for number in complete} & measured_spans(s3_prefix))
+    stored = stored_parts(s3_prefix)
+    done = len(set.intersection(*stored.values()))
     last = JobProcess.start(tmp_path / "last.log", *arguments)
     assert last.wait() == 0, last.text()
     spans, left = _spans(last.text())

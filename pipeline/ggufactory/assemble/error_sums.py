@@ -1,7 +1,7 @@
 """The errors of a plan's tensors, added up as spans report them, and kept beside the plan's state.
 
-A run that resumes another goes on with its sums. Spans that are stored and that the sums lack are measured again,
-which gives the same; so a version that was lost or written over costs time and nothing else (decision 0020).
+A run that resumes another goes on with its sums. What spans lose that were stored and not told of stays unknown: they
+are not read again for it (decision 0020).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class ErrorSums:
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise InputError(
                 f"{store.uri}: {sums_name(plan.fingerprint)} does not hold the errors that this plan measured",
-                fix="Delete it and start again: what is stored is then measured once more",
+                fix="Delete it and start again: of what is stored already, no errors are then told",
             ) from error
         return sums
 
@@ -133,12 +133,12 @@ class ErrorSums:
         self.write()
 
     def of_file(self, rung: RungPlan, file: FilePlan) -> dict[str, float]:
-        """The relative error of each tensor of the file that was measured whole."""
+        """The relative error of each tensor of the file, over the rows that were measured."""
         found = {}
         for tensor in self._plan.tensors[slice(*file.tensors)]:
             key = (tensor.name, rung.decisions[tensor.name].type, rung.weighs(tensor.name))
             rows, error, magnitude = self._sums.get(key, (0, ExactSum(), ExactSum()))
-            if rows == tensor.rows and (value := relative_error(error.value, magnitude.value)) is not None:
+            if rows and (value := relative_error(error.value, magnitude.value)) is not None:
                 found[tensor.name] = value
         return found
 

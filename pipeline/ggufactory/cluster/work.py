@@ -13,12 +13,12 @@ from ggufactory.plan.progress import Progress
 
 
 def missing_spans(plan: Plan, progress: Progress, target: str) -> Iterator[SpanWork]:
-    """Every span that some file still lacks, with the parts that are missing and no others; and those whose parts
-    were stored by a run that ended before it could tell their errors."""
+    """Every span that some file still lacks, with the parts that are missing and no others. What its other parts lose
+    is measured beside them, where the run that stored them could not tell it."""
     for index, pieces in enumerate(plan.spans):
         parts = tuple(_missing_parts(plan, progress, index))
-        unmeasured = tuple(dict.fromkeys(_unmeasured(plan, progress, index)))
-        if parts or unmeasured:
+        if parts:
+            unmeasured = tuple(dict.fromkeys(_unmeasured(plan, progress, index)))
             work = tuple(_piece_work(plan, piece) for piece in pieces)
             files = {file for piece in work for s in piece.sources for file in s.files}
             etags = {file: plan.sources[file].etag for file in sorted(files)}
@@ -27,10 +27,7 @@ def missing_spans(plan: Plan, progress: Progress, target: str) -> Iterator[SpanW
 
 def count_missing(plan: Plan, progress: Progress) -> int:
     """How many spans `missing_spans` would yield."""
-    return sum(
-        any(True for find in (_missing_parts, _unmeasured) for _ in find(plan, progress, index))
-        for index in range(len(plan.spans))
-    )
+    return sum(any(True for _ in _missing_parts(plan, progress, index)) for index in range(len(plan.spans)))
 
 
 def _missing_parts(plan: Plan, progress: Progress, index: int) -> Iterator[PartWork]:
