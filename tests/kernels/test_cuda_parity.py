@@ -165,5 +165,5 @@ def test_kernels_are_chosen_by_type_and_importance(machine: Machine) -> None:
         if not gk.TENSOR_TYPES[type_].needs_importance:
             machine.quantize(x, type_)
         machine.dequantize(gk.quantize(x, type_, importance), type_, 256)
-    assert set(machine.emulated.launched) == set(KERNELS)
+    assert set(machine.emulated.launched) == set(KERNELS) - {"row_errors"}
     assert machine.emulated.launched.count("mean_squares") == len(WEIGHED_BY_ROW)

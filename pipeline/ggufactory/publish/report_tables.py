@@ -75,7 +75,7 @@ def how_measured(model: MeasuredModel) -> str:
     about = (
         "Figures are defined as llama-perplexity has them: perplexity, and the Kullback-Leibler divergence (KLD) of "
         "the file's predictions from the original's in nats, over the second half of each chunk. 0 is the original. "
-        "Activations were not rounded to eight bits."
+        "Activations are rounded to eight bits only where it says so."
     )
     return f'<p class="note">{" ".join(told)} {about}</p>'
 

@@ -131,8 +131,9 @@ GK_LANE void answer_one(const Codebook& book, const Query<G>& query, bool is_the
     const bool is_found = winner != INT32_MAX;
 
     float growth = kMostGrowth;
+    const int compared = is_found && is_lasting ? count : 0;
     GK_UNROLL(1)
-    for (int j = member; is_found && is_lasting && j < count; j += kTeam) {
+    for (int j = member; j < compared; j += kTeam) {
         const float ahead = cost[j / kTeam] - (least_of_all + query.margin);
         const float apart = slope[j / kTeam] - winners_slope, closing = apart > FLT_MIN ? apart : FLT_MIN;
         const float until = ahead / closing;
