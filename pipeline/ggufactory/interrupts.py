@@ -49,6 +49,11 @@ def check() -> None:
     """Raise StoppedError if a signal has come, or what a guard raises."""
     if _State.waiting is not None:
         raise StoppedError(_State.waiting)
+    check_guards()
+
+
+def check_guards() -> None:
+    """Raise what a guard raises, whatever signal has come."""
     for guard in _State.guards:
         guard()
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ggufactory.architectures import describe
+from ggufactory.checkpoint import open_checkpoint
 from synthetic import write_llama_checkpoint
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -49,6 +51,8 @@ def test_within_the_plan(tmp_path: Path, tinylm: str) -> None:
         source, layers=8, hidden=2048, intermediate=8192, heads=16, kv_heads=4, vocab=16384, shards=3
     )
     assert sum(path.stat().st_size for path in source.glob("*.safetensors")) > 10**9
+    for folder in (Path(tinylm), source):
+        describe(open_checkpoint(str(folder)))  # what transformers says of a config is kept: neither run loads it
     small = _run(Path(tinylm), tmp_path / "small")
     large = _run(source, tmp_path / "large")
     assert large["read"] > 10**9

@@ -30,8 +30,11 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("local_ray", "handlers")
-def test_tasks_that_have_begun_end_and_the_others_do_not_begin(tmp_path: Path) -> None:
-    """Two at a time of twenty: the signal comes with the first result."""
+@pytest.mark.parametrize("comes_late", [False, True])
+def test_tasks_that_have_begun_end_and_the_others_do_not_begin(
+    tmp_path: Path, comes_late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at a time of twenty: the signal comes with the first result, or just after somebody has looked for it."""
     import ray
 
     from ggufactory.cluster import stopping
@@ -51,10 +54,21 @@ def test_tasks_that_have_begun_end_and_the_others_do_not_begin(tmp_path: Path) -
     task = ray.remote(work).options(**options("stopping", memory=1 << 20))
     done: list[int] = []
 
+    look = interrupts.grace_left
+
+    def looked() -> float | None:
+        seconds = look()
+        if done and seconds is None:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return seconds
+
     def on_result(number: int) -> None:
-        if not done:
+        if not done and not comes_late:
             os.kill(os.getpid(), signal.SIGTERM)
         done.append(number)
+
+    if comes_late:
+        monkeypatch.setattr(interrupts, "grace_left", looked)
 
     def call(number: int) -> Call:
         return lambda: task.remote(number, str(tmp_path))

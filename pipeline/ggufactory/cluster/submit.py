@@ -96,9 +96,13 @@ def run_all(
     watchdog = Watchdog(session, memory, waiter, fix)
     lost_in_a_row = 0
     while True:
-        if interrupts.grace_left():
-            _let_end(pending, on_result, waiter)
-        interrupts.check()
+        grace = interrupts.grace_left()
+        if grace is not None:
+            if grace:
+                _let_end(pending, on_result, waiter)
+            interrupts.check()
+        # Not check(): a signal that has come since has its time of grace.
+        interrupts.check_guards()
         for name, call in islice(source, _WINDOW - len(pending)):
             pending[call()] = (name, call)
         if not pending:
