@@ -72,7 +72,8 @@ def test_a_run_that_was_killed_and_resumed(
     monkeypatch: pytest.MonkeyPatch,
     is_written: bool,
 ) -> None:
-    """With what the first run had told, and without: what is stored is not made again for it."""
+    """With what the first run had told, and without: what is stored is not made again for it. Tasks of the first run
+    live on here, and may store what they have begun, or all of it, before the second one looks."""
     target = tmp_path / "out"
     spec = _spec(tinylm, target, tinylm_imatrix)
     second = SilentWatcher()
@@ -84,9 +85,10 @@ def test_a_run_that_was_killed_and_resumed(
     result = ladder_job.run(spec, second)
     assert second.spans_left <= len(result.plan.spans) - 15
     told = _errors(target)
+    assert told["Q8_0"] or not is_written
     for rung, errors in wanted.items():
         assert told[rung] == pytest.approx({tensor: errors[tensor] for tensor in told[rung]}, rel=0.2)
-        assert not errors or 0 < len(told[rung]) < len(errors) or is_written
+        assert len(told[rung]) < len(errors) or is_written or not errors
     assert not error_sums.list_kept(open_store(str(target)))
 
 
