@@ -17,20 +17,20 @@ from ggufactory_kernels.cuda.report import KernelReport, describe, report
 
 needs_nvrtc = pytest.mark.skipif(compiler.missing() is not None, reason=f"no NVRTC: {compiler.missing()}")
 
-WIDELY_COMPILED = (
-    "mean_squares",
-    "row_errors",
-    "convert_bf16",
-    "quantize_q8_0",
-    "quantize_q4_k_weighted",
-    "quantize_iq3_s_weighted",
-    "dequantize_q6_k",
-)
-"""One of each form of kernel."""
+ORDINARY = ("sm_80", "sm_90", "sm_100")
+"""Compiled for in every run; the others of `compiler.ARCHITECTURES` are so like one of these that they can wait."""
 
-SPILLS = {"quantize_q5_k_weighted": 8, "quantize_iq1_s_weighted": 32, "quantize_iq2_xxs_weighted": 4}
-"""Bytes that a kernel may spill, by name: a register or two, by the older of two compilers; eight of IQ1_S and one of
-IQ2_XXS, on sm_100 and sm_120 only."""
+SPILLS = {
+    "quantize_q2_k": 40,
+    "quantize_q5_k": 16,
+    "quantize_q5_k_weighted": 36,
+    "quantize_q6_k": 40,
+    "quantize_iq1_s_weighted": 32,
+    "quantize_iq2_xxs_weighted": 4,
+    "quantize_mxfp4": 12,
+}
+"""Bytes that a kernel may spill, by name, on the worst of the architectures; none on sm_90, but for Q5_K by the older
+of two compilers. The assembler holds itself to fewer registers than it might take (decision 0018)."""
 
 
 def check(found: KernelReport, architecture: str) -> None:
@@ -40,22 +40,16 @@ def check(found: KernelReport, architecture: str) -> None:
 
 
 @needs_nvrtc
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_100"])
-def test_forms_of_kernels_compile_for_other_architectures(architecture: str) -> None:
-    for found in report([KERNELS[name] for name in WIDELY_COMPILED], architecture):
-        check(found, architecture)
-
-
-@needs_nvrtc
+@pytest.mark.parametrize("architecture", ORDINARY)
 @pytest.mark.parametrize("name", KERNELS)
-def test_every_kernel_compiles(name: str) -> None:
-    check(next(report([KERNELS[name]], "sm_90")), "sm_90")
+def test_every_kernel_compiles(name: str, architecture: str) -> None:
+    check(next(report([KERNELS[name]], architecture)), architecture)
 
 
 @needs_nvrtc
 @pytest.mark.cuda_compile
-@pytest.mark.parametrize("architecture", [name for name in compiler.ARCHITECTURES if name != "sm_90"])
-def test_every_kernel_compiles_for_every_architecture(architecture: str) -> None:
+@pytest.mark.parametrize("architecture", [name for name in compiler.ARCHITECTURES if name not in ORDINARY])
+def test_every_kernel_compiles_for_the_other_architectures(architecture: str) -> None:
     for found in report(KERNELS.values(), architecture):
         check(found, architecture)
 
