@@ -34,7 +34,8 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_tasks_that_have_begun_end_and_the_others_do_not_begin(
     tmp_path: Path, comes_late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two at a time of a hundred, longer than any driver waits for a processor: the signal comes with the first result, or just after somebody has looked for it."""
+    """Two at a time of a hundred, longer than any driver waits for a processor: the signal comes with the first
+    result, or just after somebody has looked for it."""
     import ray
 
     from ggufactory.cluster import stopping
