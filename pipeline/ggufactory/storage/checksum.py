@@ -23,16 +23,19 @@ class Checksum:
 def checksum_object(store: Store, info: ObjectInfo) -> Checksum:
     """Of the object as it is now in the store; SourceChangedError when it is no longer `info`.
 
-    The next chunk is fetched while one is hashed; two chunks are in memory.
+    The next chunk is fetched, and goes into the CRC, while one is hashed: SHA-256 alone takes as long as it
+    takes. Two chunks are in memory.
     """
     crc, sha = 0, hashlib.sha256()
     buffers = [bytearray(min(_CHUNK, max(info.size, 1))) for _ in range(2)]
     ranges = [(at, min(_CHUNK, info.size - at)) for at in range(0, info.size, _CHUNK)]
 
     def fetch(number: int) -> memoryview:
+        nonlocal crc
         at, length = ranges[number]
         view = memoryview(buffers[number % 2])[:length]
         store.read_into(info.name, at, view, etag=info.etag)
+        crc = zlib.crc32(view, crc)
         return view
 
     with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
@@ -43,5 +46,4 @@ def checksum_object(store: Store, info: ObjectInfo) -> Checksum:
             if number + 1 < len(ranges):
                 fetched = pool.submit(fetch, number + 1)
             sha.update(view)
-            crc = zlib.crc32(view, crc)
     return Checksum(crc, sha.hexdigest())
