@@ -69,6 +69,20 @@ def put(register: Lanes, numbers: Any, where: Where) -> None:
     np.copyto(register, numbers, where=where)
 
 
+_NAN = np.uint32(0x7FFFFFFF).view(np.float32)
+
+
+def rounded(operation: Callable[..., Any]) -> Callable[..., Lanes]:
+    """With the one NaN that a GPU's arithmetic makes, of whatever; a CPU's has other bits, and code that looks at
+    them gives other bytes."""
+
+    def canonical(*numbers: Any) -> Lanes:
+        result = np.asarray(operation(*numbers))
+        return np.where(np.isnan(result), _NAN, result) if result.dtype.kind == "f" else result
+
+    return canonical
+
+
 def truncated(a: Lanes) -> Lanes:
     """cvt.rzi.s32.f32: what lies outside is clamped, NaN is zero."""
     return np.clip(np.nan_to_num(np.trunc(a.astype(np.float64)), nan=0.0), -(2.0**31), 2.0**31 - 1).astype(np.int32)
@@ -85,6 +99,7 @@ def shifted_right(a: Lanes, b: Lanes) -> Lanes:
     return shifted if a.dtype.kind == "i" else np.where(b < bits, shifted, a.dtype.type(0))
 
 
+@rounded
 def quotient(a: Lanes, b: Lanes) -> Lanes:
     """Of integers towards zero, of floats rounded; where nobody looks, b may be zero."""
     if a.dtype.kind == "f":
@@ -98,6 +113,7 @@ def remainder(a: Lanes, b: Lanes) -> Lanes:
     return rest
 
 
+@rounded
 def product(a: Lanes, b: Lanes, modifiers: list[str]) -> Lanes:
     if "wide" in modifiers:
         wide = np.dtype(f"{a.dtype.kind}{2 * a.dtype.itemsize}")
@@ -140,17 +156,17 @@ UNARY: dict[str, Callable[[Lanes], Lanes]] = {
     "abs": np.abs,
     "neg": np.negative,
     "not": lambda a: np.logical_not(a) if a.dtype == np.bool_ else np.invert(a),
-    "sqrt": np.sqrt,
-    "rcp": lambda a: np.divide(np.float32(1), a),
+    "sqrt": rounded(np.sqrt),
+    "rcp": rounded(lambda a: np.divide(np.float32(1), a)),
     "brev": reversed_bits,
     "bfind": leading_zeros,
     "popc": bits_set,
 }
 BINARY: dict[str, Callable[[Lanes, Lanes], Any]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "min": lambda a, b: np.fmin(a, b),
-    "max": lambda a, b: np.fmax(a, b),
+    "add": rounded(operator.add),
+    "sub": rounded(operator.sub),
+    "min": rounded(np.fmin),
+    "max": rounded(np.fmax),
     "and": operator.and_,
     "or": operator.or_,
     "xor": operator.xor,

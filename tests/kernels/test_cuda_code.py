@@ -19,16 +19,26 @@ from ggufactory_kernels.mismatch import first_mismatch
 
 needs_nvrtc = pytest.mark.skipif(compiler.missing() is not None, reason=f"no NVRTC: {compiler.missing()}")
 
-QUICKLY_RUN = ("BF16", "Q8_0", "Q5_1", "IQ1_M", "IQ3_S")
+QUICKLY_RUN = ("BF16", "Q8_0", "Q5_1", "Q4_K", "IQ1_M", "IQ3_S")
 """One of each form of kernel, with searches in both kinds of grid."""
+FAMILIES = (
+    "normal",
+    "integers",
+    "cauchy",
+    "block_mix",
+    "element_mix",
+    "zeros",
+    "signs",
+    "least_denormals",
+    "scale_denormal",
+)
 
 
 def check(type_: str, *, weighted: bool) -> None:
-    """Rows of all kinds, among them some of zeros, in a thread block that is not full."""
+    """Rows of all kinds, among them some whose quotients are no numbers, in a thread block that is not full."""
     target = gk.TENSOR_TYPES[type_]
     columns = max(target.block, 32)
-    families = ("normal", "integers", "cauchy", "block_mix", "zeros", "signs")
-    x = np.concatenate([make_weights(family, 3, 9, columns) for family in families])
+    x = np.concatenate([make_weights(family, 3, 7, columns) for family in FAMILIES])
     importance = make_importance("some_zero", 4, columns) if weighted else None
     packed = quantize_tensor(torch.from_numpy(x), target, importance, PtxMachine()).numpy()
     mismatch = first_mismatch(gk.quantize(x, type_, importance), packed, type_, columns)
@@ -78,6 +88,9 @@ def test_instructions_do_what_the_manual_says() -> None:
     assert ptx.bits_set(lanes(0, 0xF00F)).tolist() == [0, 8]
     assert ptx.comparison("ltu", True)(lanes(nan, 2, type_=np.float32), np.float32(1)).tolist() == [True, False]
     assert ptx.product(lanes(2**31), lanes(4), ["wide"]).tolist() == [2**33]
+    with np.errstate(all="ignore"):
+        for made in (ptx.quotient(lanes(0, type_=np.float32), lanes(0, type_=np.float32)), ptx.BINARY["add"](nan, nan)):
+            assert made.view(np.uint32) == 0x7FFFFFFF
     with pytest.raises(KeyError, match=r"setp\.xyz"):
         ptx.comparison("xyz", False)
 

@@ -20,7 +20,7 @@
 //   lane_bits(m)                  bit k is lane k; for what each lane then does alone
 //   bits(f), from_bits(i)         reinterpretation
 //   to_float(i), truncate(f)      truncate() gives INT_MIN out of range and for NaN, as cvttss2si does
-//   nearest_int(f)                the reference's rounding, see below
+//   nearest_int(f)                the reference's rounding, see below; 0 for NaN, as there
 //   shift_right(i, n)             logical
 //   clamp(i, lo, hi), at_most(i, hi), sqrt(f), abs(f)
 //   minimum(a, b), maximum(a, b)  b where one of them is NaN
@@ -119,6 +119,9 @@ struct ScalarLanes {
 struct ThreadLanes : ScalarLanes {
     static constexpr int kSideBySide = 1;
     static constexpr bool kSearchesTogether = true;
+
+    // NaN becomes 0 by itself where a CPU makes it, whose NaNs have one bit of 23 set; a GPU's have all of them.
+    static GK_LANE I nearest_int(F f) { return f == f ? ScalarLanes::nearest_int(f) : 0; }
 };
 
 }  // namespace
