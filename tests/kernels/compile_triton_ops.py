@@ -50,7 +50,8 @@ VARIANTS = {
         {
             "weights": "*u8",
             "scales": "*fp32",
-            **dict.fromkeys(("rows", "columns", "scale_columns", "block_rows", "block_columns"), "i32"),
+            "scale_rows": "*i64",
+            **dict.fromkeys(("rows", "columns", "blocks", "block_columns"), "i32"),
         },
         [{"FORMAT": number, **_TILES} for number in range(3)],
     ),
