@@ -226,6 +226,27 @@ def test_rounding_to_bfloat16(device: str) -> None:
     weights = torch.ones(16, 256, dtype=torch.int8, device=device)
     found = _scaled(weights, scales.to(device), (1, 1), torch.bfloat16)
     _assert_same(found, scales.bfloat16())
+    finite = torch.where(scales.bfloat16().isfinite(), scales, 1.0)
+    found = _scaled(weights, finite.to(device), (1, 1), torch.bfloat16).cpu()
+    assert torch.equal(found.view(torch.uint8), gk.quantize(finite, "BF16")), "as a worker rounds on the CPU"
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_into_rows_that_are_there(device: str, dtype: torch.dtype) -> None:
+    """Those before and after them stay."""
+    place = torch.full((50, 40), 7, dtype=dtype, device=device)
+    sample = samples.int8_rows()
+    weights, scales = _tensors(sample, device, ".weight", ".weight_scale")
+    scale_rows, out = torch.arange(19, device=device), place[20:39]
+    assert triton_ops.decode_scaled_bytes(weights, scales, scale_rows, 40, dtype, None, out) is out
+    _assert_same(place[20:39], sample.wanted.to(dtype))
+    ints, order = samples.awq(), torch.tensor([7, 0])
+    packed = _tensors(ints, device, ".qweight", ".qzeros", ".scales")
+    out = torch.full((4, 128), 7, dtype=dtype, device=device)
+    groups = (torch.arange(128) // 32).to(device)
+    triton_ops.decode_column_ints(*packed, groups, 4, **AWQ, dtype=dtype, order=order.to(device), out=out[1:3])
+    _assert_same(out[1:3], ints.wanted[order].to(dtype))
+    assert bool((place[:20] == 7).all() & (place[39:] == 7).all() & (out[::3] == 7).all())
 
 
 @pytest.mark.parametrize(

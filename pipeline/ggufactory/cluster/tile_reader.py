@@ -69,7 +69,7 @@ class TileReader:
         found, fetched = [], 0
         for source, begin, end in runs:
             assert isinstance(source, EncodedSource)
-            room -= source.encoded_bytes(begin, end)
+            room -= source.encoded_bytes(begin, end, end - begin if rows is None else len(rows))
         if room < 0:
             return None
         for source, begin, end in runs:

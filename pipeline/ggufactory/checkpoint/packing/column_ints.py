@@ -106,13 +106,12 @@ class ColumnIntRows(PackedRows):
             self._decode(slab, first, groups[inputs], zeros, scales, numbers[:, inputs])
             done = inputs.stop
 
-    def encoded_bytes(self, start: int, stop: int) -> int:
+    def encoded_bytes(self, start: int, stop: int, taken: int) -> int:
         begin, end = self._words(start, stop)
         words = end - begin
         outputs, groups = words * self.layout.per_word, self.scales.rows
         weights = self.weights.rows * (outputs if self.layout.along_inputs else words)
-        indices = INDEX_BYTES * (self.columns + stop - start)
-        return 4 * (weights + groups * (words + outputs)) + indices
+        return 4 * (weights + groups * (words + outputs)) + INDEX_BYTES * (self.columns + taken)
 
     def read_encoded(self, start: int, stop: int, read: ReadRange) -> EncodedRows:
         """Whole words, and an order where the rows are not all of what these hold."""

@@ -45,6 +45,10 @@ class ScaledBytes:
         """What is sent."""
         return (self.weights, self.scales, self.scale_rows)
 
+    def take(self, rows: Numbers) -> ScaledBytes:
+        """The rows of these numbers, in that order."""
+        return replace(self, weights=self.weights[rows], scale_rows=self.scale_rows[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class ColumnInts:
@@ -91,8 +95,11 @@ class EncodedRows:
         return self.stored.arrays if self.order is None else (*self.stored.arrays, self.order)
 
     def take(self, rows: Numbers) -> EncodedRows:
-        """The rows of these numbers, in that order."""
-        return replace(self, order=rows if self.order is None else self.order[rows])
+        """The rows of these numbers, in that order. Others are let go where each row lies by itself."""
+        rows = rows if self.order is None else self.order[rows]
+        if isinstance(self.stored, ScaledBytes) and len(rows) < self.stored.rows:
+            return EncodedRows(self.stored.take(rows))
+        return EncodedRows(self.stored, rows)
 
     def part(self, start: int, stop: int) -> EncodedRows:
         """Rows [start, stop)."""
@@ -105,8 +112,8 @@ class EncodedRows:
 class EncodedSource(Protocol):
     """`SourceRows` that can be handed over as they are stored."""
 
-    def encoded_bytes(self, start: int, stop: int) -> int:
-        """Upper bound of the arrays of rows [start, stop), with an order for them."""
+    def encoded_bytes(self, start: int, stop: int, taken: int) -> int:
+        """Upper bound of the arrays of `taken` rows of [start, stop), with an order for them."""
 
     def read_encoded(self, start: int, stop: int, read: ReadRange) -> EncodedRows:
         """Rows [start, stop). The same reads, and the same errors, as of `read_rows`."""

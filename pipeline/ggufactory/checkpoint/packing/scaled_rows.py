@@ -75,10 +75,10 @@ class ScaledRows(PackedRows):
             stored = self._read(at, end, read)
             self._decode(stored.weights, stored.scales, stored.scale_rows, numbers[at - start : end - start])
 
-    def encoded_bytes(self, start: int, stop: int) -> int:
+    def encoded_bytes(self, start: int, stop: int, taken: int) -> int:
         scale_rows = self.grid.rows_of(self.first + start, self.first + stop)[[0, -1]]
         scales = (int(scale_rows[1] - scale_rows[0]) + 1) * self.grid.scales.columns
-        return (stop - start) * (self.columns + 2 * INDEX_BYTES) + 4 * scales
+        return taken * (self.columns + 2 * INDEX_BYTES) + 4 * scales
 
     def read_encoded(self, start: int, stop: int, read: ReadRange) -> EncodedRows:
         return EncodedRows(self._read(start, stop, read))
