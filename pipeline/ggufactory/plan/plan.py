@@ -336,6 +336,7 @@ def _piece_bytes(
 def _device_bytes(spans: Sequence[Sequence[Piece]], tensors: Sequence[OutputTensor], rungs: Sequence[RungPlan]) -> int:
     """Of a GPU's memory, for any span."""
     kinds = [frozenset(r.decisions[tensor.name].type for r in rungs) for tensor in tensors]
+    decoded = [_rows_sent_encoded(tensor) for tensor in tensors]
 
     def device_piece(piece: Piece) -> device_memory.DevicePiece:
         tensor, rows = tensors[piece.tensor], piece.stop - piece.start
@@ -345,7 +346,7 @@ def _device_bytes(spans: Sequence[Sequence[Piece]], tensors: Sequence[OutputTens
             matrices=min(rows // tensor.rows_per_matrix + 2, tensor.rows // tensor.rows_per_matrix),
             held_type=tensor.converted_type,
             kinds=kinds[piece.tensor],
-            decoded_rows=_rows_sent_encoded(tensor),
+            decoded_rows=decoded[piece.tensor],
         )
 
     largest = max((device_memory.device_bytes([device_piece(p) for p in span]) for span in spans), default=0)
