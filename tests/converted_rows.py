@@ -90,7 +90,7 @@ def read_rows(tensor: OutputTensor, folder: Path, start: int, stop: int) -> tupl
     with ThreadPoolExecutor(READERS) as pool:
         reader = SpanReader(store, etags, (piece,), StageClock(), pool)
         fetched = reader.finish()
-    return reader.held[0], fetched
+    return np.concatenate([tile.rows for tile in reader.tiles(0)]), fetched
 
 
 def key_value_row(kv: KeyValue) -> list[Any]:

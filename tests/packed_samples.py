@@ -59,6 +59,11 @@ def words(numbers: torch.Tensor, bits: int, dim: int) -> torch.Tensor:
     return torch.where(packed >= 1 << 31, packed - (1 << 32), packed).int().movedim(-1, dim)
 
 
+def interleaved(numbers: torch.Tensor) -> torch.Tensor:
+    """The same of numbers of four bits along rows, in AWQ's order."""
+    return words(numbers.unflatten(1, (-1, 8))[:, :, AWQ_ORDER].flatten(1), 4, 1)
+
+
 def compressed(form: str, weights: Mapping[str, Any]) -> dict[str, Any]:
     """quantization_config of compressed-tensors."""
     return {"quant_method": "compressed-tensors", "format": form, "config_groups": {"group_0": {"weights": weights}}}
@@ -168,10 +173,6 @@ def awq() -> Sample:
     """128 inputs, 80 outputs, groups of 32."""
     numbers, zeros, factors = integers(0, 16, 128, 80), integers(0, 16, 4, 80, seed=4), scales(4, 80).half()
     group = torch.arange(128) // 32
-
-    def interleaved(matrix: torch.Tensor) -> torch.Tensor:
-        return words(matrix.unflatten(1, (-1, 8))[:, :, AWQ_ORDER].flatten(1), 4, 1)
-
     return Sample(
         {
             "layers.0.w.qweight": interleaved(numbers),

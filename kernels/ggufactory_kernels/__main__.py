@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterator
 
-from ggufactory_kernels import backends, cpu
+from ggufactory_kernels import backends, cpu, triton_check
 from ggufactory_kernels.cuda import compiler
 from ggufactory_kernels.cuda.kernels import KERNELS
 from ggufactory_kernels.cuda.report import KernelReport, report
@@ -16,7 +16,8 @@ from ggufactory_kernels.types import TENSOR_TYPES
 
 
 def explain() -> str:
-    """One line for each instruction set and for the GPU, then one for each tensor type."""
+    """One line for each instruction set, for the GPU, and for what decodes packed sources there; then one for each
+    tensor type."""
     best = cpu.best_instruction_set()
     lines = ["cpu: instruction sets of this build, best first"]
     for name, supported in cpu.INSTRUCTION_SETS.items():
@@ -24,10 +25,18 @@ def explain() -> str:
         lines.append(f"  {name:<10} {reason if supported else 'not available: this machine lacks it'}")
     missing = backends.missing("cuda", "Q8_0")
     lines.append(f"cuda: {'available, compiled at first use' if missing is None else f'not available: {missing}'}")
+    lines.append(f"triton: {_decoding(on_gpu=missing is None)}")
     lines.append("types:")
     for name in TENSOR_TYPES:
         lines.append(f"  {name:<8} {', '.join(_serving(name, best)) or 'none: no kernel in this build'}")
     return "\n".join(lines)
+
+
+def _decoding(*, on_gpu: bool) -> str:
+    reason = triton_check.missing() if on_gpu else "without cuda nothing is decoded there"
+    if reason is None:
+        return "available: FP8, int8, GPTQ and AWQ weights are decoded on the GPU"
+    return f"not available: {reason}; the CPU decodes packed weights"
 
 
 def _serving(type_: str, best: str) -> Iterator[str]:

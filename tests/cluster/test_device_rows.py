@@ -3,98 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from emulated_device import EmulatedDevice, torch_memory_of
 
 import ggufactory_kernels as gk
 from corruptions import read_header
+from emulated_ladders import Arrays, emulated_gpu, make_ladder, plan_ladder, use_small_slices
 from ggufactory.architectures import describe
-from ggufactory.architectures.model import Model
-from ggufactory.assemble import uploads
 from ggufactory.checkpoint import open_source
-from ggufactory.cluster import device_rows, span_task
-from ggufactory.cluster.span_pipeline import make_span
-from ggufactory.cluster.work import missing_spans
 from ggufactory.errors import DamagedSourceError
 from ggufactory.plan import device_memory
-from ggufactory.plan import plan as planning
-from ggufactory.plan.plan import Plan
 from ggufactory.plan.tensor_errors import PieceErrors
-from ggufactory.storage import open_store
-from ggufactory_kernels.cuda.courier import Courier
-
-LADDER = ("Q8_0", "Q4_K_M", "Q4_0", "F16")
-SLICE = 20_000
-Arrays = Mapping[str, np.ndarray]
 
 
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several of a piece, and memory counted to the byte."""
-    for module in (device_rows, device_memory):
-        monkeypatch.setattr(module, "SLICE_WEIGHTS", SLICE)
-        monkeypatch.setattr(module, "SMALLEST_SLICE_WEIGHTS", SLICE // 4)
-    monkeypatch.setattr(device_memory, "_ROUNDING", 1)
-
-
-def _plan(source: str, target: Path, ladder: tuple[str, ...] = LADDER, model: Model | None = None) -> Plan:
-    checkpoint = open_source(source)
-    return planning.make(
-        model or describe(checkpoint),
-        ladder,
-        name="m",
-        source=checkpoint.store.uri,
-        files=checkpoint.files,
-        limits=open_store(str(target)).limits,
-        quantizable=frozenset(kind for kind in gk.TENSOR_TYPES if gk.quantizable(kind)),
-        allow_requantize=True,
-        span_bytes=600_000,
-    )
-
-
-def _make(
-    plan: Plan, target: Path, importance: Arrays, device: str, errors: list[PieceErrors] | None = None
-) -> dict[str, bytes]:
-    """The files; what they lose is added to `errors`."""
-    store = open_store(str(target))
-    progress = uploads.begin(store, plan)
-    headers = {file.name: plan.header(rung, file) for rung in plan.rungs for file in rung.files}
-    for work in missing_spans(plan, progress, str(target)):
-        weighed = replace(work, parts=tuple(_weighted(part, work.pieces, importance) for part in work.parts))
-        receipt = make_span(weighed, headers_of(weighed, headers), importance, device=device)
-        for name, part in receipt.parts:
-            progress.parts[name][part.number] = part
-        if errors is not None:
-            errors += receipt.errors
-    for file in plan.files.values():
-        uploads.complete(store, file, progress)
-    return {name: (target / name).read_bytes() for name in plan.files}
-
-
-def headers_of(work: span_task.SpanWork, headers: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {part.upload.name: headers[part.upload.name] for part in work.parts if part.header_bytes}
-
-
-def _weighted(part: span_task.PartWork, pieces: tuple[span_task.PieceWork, ...], arrays: Arrays) -> span_task.PartWork:
-    """As a plan with importance for these tensors would say."""
-    return replace(part, weighted=tuple(piece.tensor in arrays for piece in pieces))
-
-
-@contextmanager
-def _gpu(
-    library: Path, monkeypatch: pytest.MonkeyPatch, late: frozenset[int] = frozenset(), memory: int | None = None
-) -> Iterator[EmulatedDevice]:
-    device = EmulatedDevice(library, late, memory)
-    courier = Courier(device, buffer_bytes=5000)
-    monkeypatch.setattr(span_task, "own_courier", lambda: courier)
-    with torch_memory_of(device):
-        yield device
+    use_small_slices(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +44,7 @@ def wanted(
 ) -> dict[str, bytes]:
     """What CPUs make."""
     target = tmp_path_factory.mktemp("cpu")
-    return _make(_plan(tinylm, target), target, importance, "cpu", lost)
+    return make_ladder(plan_ladder(tinylm, target), target, importance, "cpu", lost)
 
 
 @pytest.mark.parametrize("late", [frozenset(), frozenset({0, 1}), frozenset({0}), frozenset({1})], ids=str)
@@ -131,10 +58,10 @@ def test_sent_once_and_made_every_type(
     monkeypatch: pytest.MonkeyPatch,
     late: frozenset[int],
 ) -> None:
-    plan = _plan(tinylm, tmp_path)
+    plan = plan_ladder(tinylm, tmp_path)
     errors: list[PieceErrors] = []
-    with _gpu(emulated_cuda_library, monkeypatch, late) as device:
-        assert _make(plan, tmp_path, importance, "cuda", errors) == wanted
+    with emulated_gpu(emulated_cuda_library, monkeypatch, late) as device:
+        assert make_ladder(plan, tmp_path, importance, "cuda", errors) == wanted
     assert [e[:4] for e in errors] == [e[:4] for e in lost]
     for found, on_cpu in zip(errors, lost, strict=True):
         assert found[4:] == pytest.approx(on_cpu[4:], rel=1e-12)
@@ -159,10 +86,10 @@ def test_with_less_memory(
     share: float,
 ) -> None:
     """Rows are sent again for every type, and in smaller slices."""
-    plan = _plan(tinylm, tmp_path)
+    plan = plan_ladder(tinylm, tmp_path)
     memory = int(share * (plan.device_bytes - device_memory.BASE_BYTES))
-    with _gpu(emulated_cuda_library, monkeypatch, memory=memory) as device:
-        assert _make(plan, tmp_path, importance, "cuda") == wanted
+    with emulated_gpu(emulated_cuda_library, monkeypatch, memory=memory) as device:
+        assert make_ladder(plan, tmp_path, importance, "cuda") == wanted
     assert device.released
     assert device.peak <= memory
 
@@ -171,10 +98,10 @@ def test_too_little_memory_is_an_error_that_may_pass(
     tinylm: str, tmp_path: Path, emulated_cuda_library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
-        _gpu(emulated_cuda_library, monkeypatch, memory=5000) as device,
+        emulated_gpu(emulated_cuda_library, monkeypatch, memory=5000) as device,
         pytest.raises(MemoryError, match="bytes wanted"),
     ):
-        _make(_plan(tinylm, tmp_path), tmp_path, {}, "cuda")
+        make_ladder(plan_ladder(tinylm, tmp_path), tmp_path, {}, "cuda")
     assert device.released == 2, "from a whole slice to a fourth of it"
     assert device.held == 0
 
@@ -184,10 +111,10 @@ def test_a_source_that_is_quantized(
 ) -> None:
     source = tmp_path / "source-Q8_0.gguf"
     source.write_bytes(wanted["m-Q8_0.gguf"])
-    plan = _plan(str(source), tmp_path / "cpu", ("Q8_0", "Q4_K_M", "F16"))
-    on_cpu = _make(plan, tmp_path / "cpu", {}, "cpu")
-    with _gpu(emulated_cuda_library, monkeypatch) as device:
-        assert _make(plan, tmp_path / "cuda", {}, "cuda") == on_cpu
+    plan = plan_ladder(str(source), tmp_path / "cpu", ("Q8_0", "Q4_K_M", "F16"))
+    on_cpu = make_ladder(plan, tmp_path / "cpu", {}, "cpu")
+    with emulated_gpu(emulated_cuda_library, monkeypatch) as device:
+        assert make_ladder(plan, tmp_path / "cuda", {}, "cuda") == on_cpu
     assert "dequantize_q8_0" in device.launched
     assert device.peak <= plan.device_bytes - device_memory.BASE_BYTES
 
@@ -201,10 +128,10 @@ def test_a_stack_of_matrices(
     sources = (*up[0].sources, *up[1].sources)
     both = replace(up[0], name="blk.0.ffn_up_exps.weight", shape=(2, *up[0].shape), sources=sources)
     weights = {both.name: np.random.default_rng(5).chisquare(1, (2, both.columns)).astype(np.float32)}
-    plan = _plan(tinylm, tmp_path, ("Q6_K", "Q4_0"), replace(model, tensors=(both,)))
-    on_cpu = _make(plan, tmp_path / "cpu", weights, "cpu")
-    with _gpu(emulated_cuda_library, monkeypatch) as device:
-        assert _make(plan, tmp_path / "cuda", weights, "cuda") == on_cpu
+    plan = plan_ladder(tinylm, tmp_path, ("Q6_K", "Q4_0"), replace(model, tensors=(both,)))
+    on_cpu = make_ladder(plan, tmp_path / "cpu", weights, "cpu")
+    with emulated_gpu(emulated_cuda_library, monkeypatch) as device:
+        assert make_ladder(plan, tmp_path / "cuda", weights, "cuda") == on_cpu
     assert "quantize_q6_k_weighted" in device.launched
     assert device.peak <= plan.device_bytes - device_memory.BASE_BYTES
 
@@ -224,12 +151,12 @@ def test_damaged_weights_are_named(
             at = start + (500 * header[tensor]["shape"][1] + 7) * 2
             data[at : at + 2] = b"\xc0\x7f"
             path.write_bytes(data)
-    plan = _plan(str(source), tmp_path / "out", ("Q4_K_M",))
+    plan = plan_ladder(str(source), tmp_path / "out", ("Q4_K_M",))
     with (
-        _gpu(emulated_cuda_library, monkeypatch, late),
+        emulated_gpu(emulated_cuda_library, monkeypatch, late),
         pytest.raises(DamagedSourceError) as refused,
     ):
-        _make(plan, tmp_path / "out", {}, "cuda")
+        make_ladder(plan, tmp_path / "out", {}, "cuda")
     found = refused.value.message
     assert "tensor blk.1.ffn_up.weight, rows " in found
     first = int(found.split("rows ")[1].split(" ")[0])

@@ -17,7 +17,7 @@ from ggufactory.cluster.descriptor import PieceWork, SpanReceipt, SpanWork
 from ggufactory.cluster.piece_errors import ErrorMeter, Packing
 from ggufactory.cluster.piece_rows import HostRows
 from ggufactory.cluster.span_pipeline import make_span
-from ggufactory.cluster.span_reader import SpanReader, Tile
+from ggufactory.cluster.span_reader import HeldTile, SpanReader
 from ggufactory.cluster.stage_clock import StageClock
 from ggufactory.cluster.tasks import _importance
 from ggufactory.cluster.work import count_missing, missing_spans
@@ -125,10 +125,10 @@ class _Rows:
     """A reader whose rows are all there, in two tiles."""
 
     def __init__(self, rows: np.ndarray) -> None:
-        self.held = [rows.view(np.uint8)]
+        self.rows = rows.view(np.uint8)
 
-    def tiles(self, number: int) -> list[Tile]:
-        return [Tile(number, 0, 12), Tile(number, 12, len(self.held[number]))]
+    def tiles(self, _: int) -> list[HeldTile]:
+        return [HeldTile(start, stop, self.rows[start:stop]) for start, stop in ((0, 12), (12, len(self.rows)))]
 
 
 def test_each_matrix_of_a_stack_has_importance_of_its_own(tinylm: str) -> None:

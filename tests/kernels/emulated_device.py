@@ -39,6 +39,7 @@ class EmulatedDevice:
         self.released = 0
         self.copied_to_device = 0
         self.launched: list[str] = []
+        self.enqueued = 0
         self._gpu = EmulatedGpu(library)
         self._queues: list[EmulatedQueue] = []
         self._kept: list[torch.Tensor] = []
@@ -77,6 +78,11 @@ class EmulatedDevice:
         self.launched.append(kernel.name)
         copy = Launch.from_buffer_copy(arguments)
         self.inside.put(lambda: self._gpu.launch(kernel, thread_blocks, copy))
+
+    def enqueue(self, launch: Callable[[], object]) -> None:
+        assert self.inside is not None, "kernels are put into a queue"
+        self.enqueued += 1
+        self.inside.put(launch)
 
     def is_pinned(self, tensor: torch.Tensor) -> bool:
         return tensor.untyped_storage().data_ptr() in self._pinned

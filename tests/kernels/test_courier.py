@@ -10,7 +10,7 @@ import pytest
 from emulated_device import EmulatedDevice, torch_memory_of
 
 import ggufactory_kernels as gk
-from ggufactory_kernels.cuda.courier import BUFFERS, Courier
+from ggufactory_kernels.cuda.courier import ALIGNMENT, BUFFERS, Courier, bytes_together
 from ggufactory_kernels.cuda.tensors import enqueue_quantize, no_fault, numbers, raise_fault
 
 LATE = [frozenset(chosen) for chosen in chain.from_iterable(combinations((0, 1), n) for n in range(3))]
@@ -35,6 +35,24 @@ def test_there_and_back(emulated_cuda_library: Path, late: frozenset[int], size:
         courier.fetch(there[1], back[1], courier.work.record())
     assert np.array_equal(back[0], first)
     assert np.array_equal(back[1], second)
+
+
+@pytest.mark.parametrize("late", LATE, ids=str)
+@pytest.mark.parametrize("sizes", [(1,), (3, 5), (1000, 16, 0, 7), (990, 2500, 1)], ids=str)
+def test_sent_together(emulated_cuda_library: Path, late: frozenset[int], sizes: tuple[int, ...]) -> None:
+    """Over the borders of buffers; each may be viewed as any kind of number."""
+    device = EmulatedDevice(emulated_cuda_library, late)
+    courier = Courier(device, buffer_bytes=1000)
+    sources = [np.random.default_rng(seed).integers(0, 256, size, np.uint8) for seed, size in enumerate(sizes)]
+    changing = [source.copy() for source in sources]
+    with courier.work.current():
+        target = device.empty(bytes_together(sources))
+        there = courier.send_together(changing, target)
+        for source in changing:
+            source[:] = 0  # they were taken when they were sent
+        courier.work.record().synchronize()
+    assert [part.numpy().tobytes() for part in there] == [source.tobytes() for source in sources]
+    assert not any(part.storage_offset() % ALIGNMENT for part in there)
 
 
 @pytest.mark.parametrize("late", LATE, ids=str)

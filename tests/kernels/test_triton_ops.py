@@ -109,11 +109,23 @@ def _tensors(sample: samples.Sample, device: str, *suffixes: str) -> list[torch.
     ]
 
 
+def _scaled(
+    weights: torch.Tensor,
+    scales: torch.Tensor,
+    blocks: tuple[int, int],
+    dtype: torch.dtype = torch.float32,
+    order: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Of scales that lie over all of the weights, in blocks of so many rows and columns."""
+    scale_rows = torch.arange(len(weights), device=weights.device) // blocks[0]
+    return triton_ops.decode_scaled_bytes(weights, scales, scale_rows, blocks[1], dtype, order)
+
+
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.int8], ids=str)
 def test_every_byte(device: str, dtype: torch.dtype) -> None:
     weights = torch.arange(256, dtype=torch.uint8).view(dtype).reshape(1, 256)
     scales = torch.ones(1, 1, device=device)
-    _assert_same(triton_ops.decode_scaled_bytes(weights.to(device), scales, (1, 256)), weights.float())
+    _assert_same(_scaled(weights.to(device), scales, (1, 256)), weights.float())
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -121,13 +133,13 @@ def test_every_byte(device: str, dtype: torch.dtype) -> None:
 def test_fp8_blocks(device: str, number_type: torch.dtype, dtype: torch.dtype) -> None:
     sample = samples.fp8_blocks(number_type)
     weights, scales = _tensors(sample, device, ".weight", ".weight_scale_inv")
-    _assert_same(triton_ops.decode_scaled_bytes(weights, scales, (32, 16), dtype), sample.wanted.to(dtype))
+    _assert_same(_scaled(weights, scales, (32, 16), dtype), sample.wanted.to(dtype))
 
 
 def test_scales_by_row(device: str) -> None:
     sample = samples.int8_rows()
     weights, scales = _tensors(sample, device, ".weight", ".weight_scale")
-    _assert_same(triton_ops.decode_scaled_bytes(weights, scales, (1, 40)), sample.wanted)
+    _assert_same(_scaled(weights, scales, (1, 40)), sample.wanted)
 
 
 def test_permuted_rows(device: str) -> None:
@@ -135,7 +147,7 @@ def test_permuted_rows(device: str) -> None:
     order = torch.tensor([69, 0, 33, 33, 31])
     sample = samples.fp8_blocks()
     weights, scales = _tensors(sample, device, ".weight", ".weight_scale_inv")
-    found = triton_ops.decode_scaled_bytes(weights, scales, (32, 16), order=order.to(device))
+    found = _scaled(weights, scales, (32, 16), order=order.to(device))
     _assert_same(found, sample.wanted[order])
 
 
@@ -212,15 +224,41 @@ def test_rounding_to_bfloat16(device: str) -> None:
     bits[:4] = [0x3F808000, 0x3F818000, 0x7F7FFFFF, 0x00008000]
     scales = torch.from_numpy(bits.view(np.float32)).reshape(16, 256)
     weights = torch.ones(16, 256, dtype=torch.int8, device=device)
-    found = triton_ops.decode_scaled_bytes(weights, scales.to(device), (1, 1), torch.bfloat16)
+    found = _scaled(weights, scales.to(device), (1, 1), torch.bfloat16)
     _assert_same(found, scales.bfloat16())
+    finite = torch.where(scales.bfloat16().isfinite(), scales, 1.0)
+    found = _scaled(weights, finite.to(device), (1, 1), torch.bfloat16).cpu()
+    assert torch.equal(found.view(torch.uint8), gk.quantize(finite, "BF16")), "as a worker rounds on the CPU"
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_into_rows_that_are_there(device: str, dtype: torch.dtype) -> None:
+    """Those before and after them stay."""
+    place = torch.full((50, 40), 7, dtype=dtype, device=device)
+    sample = samples.int8_rows()
+    weights, scales = _tensors(sample, device, ".weight", ".weight_scale")
+    scale_rows, out = torch.arange(19, device=device), place[20:39]
+    assert triton_ops.decode_scaled_bytes(weights, scales, scale_rows, 40, dtype, None, out) is out
+    _assert_same(place[20:39], sample.wanted.to(dtype))
+    ints, order = samples.awq(), torch.tensor([7, 0])
+    packed = _tensors(ints, device, ".qweight", ".qzeros", ".scales")
+    out = torch.full((4, 128), 7, dtype=dtype, device=device)
+    groups = (torch.arange(128) // 32).to(device)
+    triton_ops.decode_column_ints(*packed, groups, 4, **AWQ, dtype=dtype, order=order.to(device), out=out[1:3])
+    _assert_same(out[1:3], ints.wanted[order].to(dtype))
+    assert bool((place[:20] == 7).all() & (place[39:] == 7).all() & (out[::3] == 7).all())
 
 
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
         ({"weights": torch.zeros(4, 8)}, TypeError, "weights"),
-        ({"scales": torch.zeros(3, 1)}, ValueError, r"ask for \[4, 1\]"),
+        ({"scales": torch.zeros(4, 2)}, ValueError, "rows of 1"),
+        ({"scale_rows": torch.zeros(4)}, TypeError, "scale_rows"),
+        ({"scale_rows": torch.zeros(3, dtype=torch.int64)}, ValueError, "scale_rows"),
+        ({"out": torch.zeros(4, 8, dtype=torch.bfloat16)}, TypeError, "out"),
+        ({"out": torch.zeros(3, 8)}, ValueError, "out"),
+        ({"out": torch.zeros(8, 4).T}, ValueError, "out"),
         ({"dtype": torch.float16}, TypeError, "float32 or bfloat16"),
         ({"order": torch.tensor([0], dtype=torch.int32)}, TypeError, "order"),
         ({"order": torch.zeros(1, 1, dtype=torch.int64)}, ValueError, "order"),
@@ -228,7 +266,12 @@ def test_rounding_to_bfloat16(device: str) -> None:
     ids=str,
 )
 def test_refusals(change: dict[str, Any], error: type[Exception], words: str) -> None:
-    asked = {"weights": torch.zeros(4, 8, dtype=torch.int8), "scales": torch.ones(4, 1), "blocks": (1, 8)} | change
+    asked = {
+        "weights": torch.zeros(4, 8, dtype=torch.int8),
+        "scales": torch.ones(4, 1),
+        "scale_rows": torch.arange(4),
+        "block_columns": 8,
+    } | change
     with pytest.raises(error, match=words):
         triton_ops.decode_scaled_bytes(**asked)
 

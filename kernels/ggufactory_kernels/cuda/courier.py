@@ -7,8 +7,10 @@ Pinning takes longer than copying, and pinned memory is nobody else's: there are
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 BUFFER_BYTES = 8 << 20
 BUFFERS = 2
 """For each way: one is copied by the GPU while the other is filled or emptied here."""
+
+ALIGNMENT = 16
+"""Of what is sent together; no kind of number asks for more."""
 
 _Bytes = npt.NDArray[np.uint8]
 
@@ -38,13 +43,24 @@ class Courier:
 
     def send(self, source: _Bytes, target: torch.Tensor) -> None:
         """Put `source` [bytes] into `target` on the GPU, for what `work` does next. `source` may change at once."""
-        for begin, stop in _chunks(source.size, self._sent[0].size):
+        self.send_together((source,), target)
+
+    def send_together(self, sources: Sequence[_Bytes], target: torch.Tensor) -> list[torch.Tensor]:
+        """The same of several, in one journey; `target` has `bytes_together` of them. What each became there, at a
+        multiple of `ALIGNMENT`, so that it may be viewed as any kind of number."""
+        begins = _begins(sources)
+        ends = [begin + source.size for begin, source in zip(begins, sources, strict=True)]
+        for begin, stop in _chunks(ends[-1], self._sent[0].size):
             buffer = self._sent[0]
             buffer.wait()
-            buffer.array[: stop - begin] = source[begin:stop]
+            for source, first, end in zip(sources, begins, ends, strict=True):
+                from_, to = max(begin, first), min(stop, end)
+                if from_ < to:
+                    buffer.array[from_ - begin : to - begin] = source[from_ - first : to - first]
             self.work.copy(target[begin:stop], buffer.tensor[: stop - begin])
             buffer.copied = self.work.record()
             self._sent.reverse()
+        return [target[begin:end] for begin, end in zip(begins, ends, strict=True)]
 
     def fetch(self, source: torch.Tensor, target: _Bytes, ready: Event) -> None:
         """Fill `target` [bytes] from `source` on the GPU, which is there at `ready`. Later work goes on meanwhile."""
@@ -60,6 +76,16 @@ class Courier:
             landing.append((buffer, target[begin:stop]))
         for buffer, place in landing:
             _land(buffer, place)
+
+
+def bytes_together(sources: Sequence[_Bytes]) -> int:
+    """What `Courier.send_together` needs for them."""
+    return _begins(sources)[-1] + sources[-1].size
+
+
+def _begins(sources: Sequence[_Bytes]) -> list[int]:
+    ends = accumulate(-(-source.size // ALIGNMENT) * ALIGNMENT for source in sources[:-1])
+    return [0, *ends]
 
 
 @cache

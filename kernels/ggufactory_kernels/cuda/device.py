@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,6 +51,9 @@ class Device(Protocol):
     def empty(self, size: int) -> torch.Tensor:
         """The GPU's memory, for the current queue: uint8 [size]. MemoryError where there is none."""
 
+    def enqueue(self, launch: Callable[[], object]) -> None:
+        """Put into the current queue what `launch` does with tensors of this device: kernels that are not our own."""
+
     def release(self) -> None:
         """Give back what is kept for later, so that others may have it."""
 
@@ -82,6 +85,9 @@ class CudaDevice:
 
         with memory_errors():
             return torch.empty(size, dtype=torch.uint8, device=self._device)
+
+    def enqueue(self, launch: Callable[[], object]) -> None:
+        launch()
 
     def release(self) -> None:
         import torch

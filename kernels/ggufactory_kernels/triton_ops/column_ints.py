@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ggufactory_kernels.triton_ops.decoded_rows import new_rows, source_row, store, stored
+from ggufactory_kernels.triton_ops.decoded_rows import rows_for, source_row, store, stored
 
 _TILE = 32
 _WORD_BITS = 32
@@ -27,6 +27,7 @@ def decode_column_ints(
     zero_offset: int,
     dtype: torch.dtype = torch.float32,
     order: torch.Tensor | None = None,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """[outputs, inputs] of `dtype` (float32 or bfloat16) of integers of `bits` (2, 4 or 8), packed in int32 words.
 
@@ -34,8 +35,9 @@ def decode_column_ints(
     (AWQ, 4 bits) [inputs, outputs / 8], of which outputs 0, 2, 4, 6, 1, 3, 5, 7 lie from the lowest bits up. `zeros`
     [groups, outputs / n] are packed along the outputs, AWQ's in the order of its weights; `zero_offset` is added to
     each. `scales` [groups, outputs]; `groups` int64 [inputs]: the group of each input.
-    With `order` (int64 [n]) the result has n rows, of which k is output order[k]. TypeError and ValueError for
-    what does not fit; that `groups` and `order` name no row that is not there is the caller's to know.
+    With `order` (int64 [n]) the result has n rows, of which k is output order[k]. It lies in `out`, where that is
+    given. TypeError and ValueError for what does not fit; that `groups` and `order` name no row that is not there is
+    the caller's to know.
     """
     if bits not in (2, 4, 8) or (not along_inputs and bits != _AWQ_BITS):
         raise ValueError(f"bits: wanted 2, 4 or 8 (4 along the outputs), found {bits}")
@@ -51,7 +53,7 @@ def decode_column_ints(
         raise ValueError(f"weights: wanted {list(stored_as)}, contiguous, found {list(weights.shape)}")
     if zeros.shape != (len(scales), -(-outputs // per_word)) or not zeros.is_contiguous():
         raise ValueError(f"zeros: wanted {[len(scales), -(-outputs // per_word)]}, found {list(zeros.shape)}")
-    out = new_rows(outputs, inputs, dtype, order, weights.device)
+    out = rows_for((outputs, inputs), dtype, order, weights.device, out)
     if out.numel():
         _decode[(triton.cdiv(len(out), _TILE), triton.cdiv(inputs, _TILE))](
             weights,
@@ -87,7 +89,7 @@ def _shift(output: tl.tensor, BITS: tl.constexpr, ALONG_INPUTS: tl.constexpr) ->
     return (place * BITS).to(tl.int32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "zero_columns", "zero_offset"])
 def _decode(
     weights: tl.tensor,
     zeros: tl.tensor,

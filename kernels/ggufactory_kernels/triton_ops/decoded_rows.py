@@ -11,18 +11,33 @@ from ggufactory_kernels.triton_ops.small_floats import to_bfloat16
 DTYPES = (torch.float32, torch.bfloat16)
 
 
-def new_rows(
-    rows: int, columns: int, dtype: torch.dtype, order: torch.Tensor | None, device: torch.device
+def rows_for(
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    order: torch.Tensor | None,
+    device: torch.device,
+    out: torch.Tensor | None,
 ) -> torch.Tensor:
-    """An empty [rows, columns], or as many rows as `order` names. TypeError for a dtype that is not of `DTYPES`, and
-    for an order that is not int64 or lies elsewhere; ValueError for one that is no list."""
+    """What is decoded into: `out`, or where it is None a new matrix. Its shape is `shape` (rows, columns), with as many
+    rows as `order` names where there is one.
+
+    TypeError for a dtype that is not of `DTYPES`, for an order that is not int64 or lies elsewhere, and for an `out` of
+    another dtype; ValueError for an order that is no list, and an `out` of another shape.
+    """
     if dtype not in DTYPES:
         raise TypeError(f"dtype: wanted float32 or bfloat16, found {dtype}")
     if order is not None and (order.dtype is not torch.int64 or order.device != device):
         raise TypeError(f"order: wanted int64 on {device}, found {order.dtype} on {order.device}")
     if order is not None and order.dim() != 1:
         raise ValueError(f"order: wanted one number for each row, found the shape {list(order.shape)}")
-    return torch.empty((rows if order is None else len(order), columns), dtype=dtype, device=device)
+    wanted = (shape[0] if order is None else len(order), shape[1])
+    if out is None:
+        return torch.empty(wanted, dtype=dtype, device=device)
+    if out.dtype is not dtype or out.device != device:
+        raise TypeError(f"out: wanted {dtype} on {device}, found {out.dtype} on {out.device}")
+    if out.shape != wanted or not out.is_contiguous():
+        raise ValueError(f"out: wanted {list(wanted)}, contiguous, found {list(out.shape)}")
+    return out
 
 
 def stored(out: torch.Tensor) -> torch.Tensor:

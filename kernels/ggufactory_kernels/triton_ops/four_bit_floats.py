@@ -10,7 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ggufactory_kernels.triton_ops.decoded_rows import new_rows, source_row, store, stored
+from ggufactory_kernels.triton_ops.decoded_rows import rows_for, source_row, store, stored
 from ggufactory_kernels.triton_ops.small_floats import doubled_e2m1, from_e4m3, half_of_e8m0
 
 _MXFP4_GROUP, _NVFP4_GROUP = 32, 16
@@ -48,7 +48,7 @@ def _decoded(
     rows, columns = weights.shape[0], 2 * weights.shape[1]
     if columns % group or scales.shape != (rows, columns // group):
         raise ValueError(f"scales: wanted one for {group} of {[rows, columns]} weights, found {list(scales.shape)}")
-    out = new_rows(rows, columns, dtype, order, weights.device)
+    out = rows_for((rows, columns), dtype, order, weights.device, None)
     if out.numel():
         _decode[(triton.cdiv(len(out), _TILE_ROWS), triton.cdiv(columns, _TILE_COLUMNS))](
             weights,
@@ -66,7 +66,7 @@ def _decoded(
     return out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _decode(
     weights: tl.tensor,
     scales: tl.tensor,

@@ -1,9 +1,10 @@
 """The rows of a span on a GPU: sent there once, made every quantized type of the ladder from there, and
 measured.
 
-A slice is what is launched at once. While the GPU makes one, the one before comes back. Where the GPU is full,
-what it holds of the span is given up, slices are halved, and at last the task fails with MemoryError and is
-tried again, here or elsewhere: other workers fill a GPU for seconds.
+Rows that are held as their source stores them are decoded there, a tile at a time (`device_decoding.py`). A slice is
+what is launched at once. While the GPU makes one, the one before comes back. Where the GPU is full, what it holds of
+the span is given up, slices are halved, and at last the task fails with MemoryError and is tried again, here or
+elsewhere: other workers fill a GPU for seconds.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import numpy.typing as npt
 
 from ggufactory.checkpoint.rows import Bytes
 from ggufactory.cluster.descriptor import PieceWork
+from ggufactory.cluster.device_decoding import send_encoded
 from ggufactory.cluster.piece_errors import ErrorMeter, Packing
 from ggufactory.cluster.piece_rows import HostRows, Importance, matrix_of, matrix_runs, refusal
-from ggufactory.cluster.span_reader import SpanReader
+from ggufactory.cluster.span_reader import HeldTile, SpanReader
 from ggufactory.cluster.stage_clock import StageClock
 from ggufactory.plan.device_memory import SLICE_WEIGHTS, SMALLEST_SLICE_WEIGHTS, SUMS_BYTES, is_made_on_device
 from ggufactory_kernels.arrays import memory_errors
@@ -124,7 +126,9 @@ class DeviceRows:
         rows = packed.view(stop - start, row_bytes)
         enqueue_quantize(x, target, searched, device.launcher, rows, fault)
         enqueue_row_errors(x, rows, target, own, device.launcher, sums.view(torch.float64).view(-1, 2))
-        return _Slice(piece, start, stop, x, searched is not None, packed, sums, fault, self._courier.work.record())
+        return _Slice(
+            packing.piece, start, stop, x, searched is not None, packed, sums, fault, self._courier.work.record()
+        )
 
     def _finish(
         self, made: _Slice, target: TensorType, out: Bytes | None, measured: list[npt.NDArray[np.float64]]
@@ -142,7 +146,9 @@ class DeviceRows:
         try:
             raise_fault(int(fault[0]), made.x, target, weighted=made.weighted)
         except ValueError as error:
-            raise refusal(made.piece, made.start, made.stop, target.name, error) from error
+            # Of weights that were read as numbers, reading has said so.
+            self._reader.check_encoded(made.piece, made.start, made.stop)
+            raise refusal(self._pieces[made.piece], made.start, made.stop, target.name, error) from error
         with self._clock.inside("from_device"):
             self._courier.fetch(made.sums, sums.reshape(-1).view(np.uint8), made.ready)
             if out is not None:
@@ -161,27 +167,33 @@ class DeviceRows:
 
     def _bytes_of(self, number: int, start: int, stop: int) -> torch.Tensor:
         """The same as they are held. What was sent stays there as long as there is room."""
-        row_bytes = self._reader.held[number].shape[1]
+        piece = self._pieces[number]
+        row_bytes = TENSOR_TYPES[piece.converted_type].row_bytes(piece.columns)
         if not self._keeps:
             slice_ = self._courier.device.empty((stop - start) * row_bytes)
-            self._send(number, start, stop, slice_)
+            for tile in self._reader.tiles(number, start, stop):
+                part = tile.part(start, stop)
+                self._send(part, piece, slice_[(part.start - start) * row_bytes : (part.stop - start) * row_bytes])
             return slice_
         if number not in self._sent:
-            self._sent[number] = _Sent(self._courier.device.empty(self._reader.held[number].nbytes))
+            self._sent[number] = _Sent(self._courier.device.empty(piece.rows * row_bytes))
         sent = self._sent[number]
         if sent.rows < stop:
-            self._send(number, sent.rows, stop, sent.bytes[sent.rows * row_bytes : stop * row_bytes])
-            sent.rows = stop
+            for tile in self._reader.tiles(number, sent.rows, stop):
+                self._send(tile, piece, sent.bytes[tile.start * row_bytes : tile.stop * row_bytes])
+                sent.rows = tile.stop
         return sent.bytes[start * row_bytes : stop * row_bytes]
 
-    def _send(self, number: int, start: int, stop: int, to: torch.Tensor) -> None:
-        """Each tile as soon as it has been read."""
-        held = self._reader.held[number]
-        for tile in self._reader.tiles(number, start, stop):
-            rows = held[tile.start : tile.stop].reshape(-1)
-            place = (tile.start - start) * held.shape[1]
-            with self._clock.inside("to_device"):
-                self._courier.send(rows, to[place : place + rows.size])
+    def _send(self, tile: HeldTile, piece: PieceWork, to: torch.Tensor) -> None:
+        """A tile, as soon as it has been read."""
+        with self._clock.inside("to_device"):
+            if isinstance(tile.held, np.ndarray):
+                self._courier.send(tile.held.reshape(-1), to)
+                return
+            rows, at = numbers(to.view(tile.stop - tile.start, -1), piece.converted_type), 0
+            for encoded in tile.held:
+                send_encoded(encoded, rows[at : at + encoded.rows], self._courier)
+                at += encoded.rows
 
     def _check_importance(self, packing: Packing, target: TensorType) -> None:
         piece = self._pieces[packing.piece]
@@ -212,7 +224,7 @@ def _matrices(piece: PieceWork) -> tuple[int, int]:
 
 @dataclass
 class _Sent:
-    """A piece's rows as they are held, on the GPU: those before `rows` are on their way or there."""
+    """A piece's rows, converted, on the GPU: those before `rows` are on their way or there."""
 
     bytes: torch.Tensor
     rows: int = 0
@@ -222,7 +234,7 @@ class _Sent:
 class _Slice:
     """Rows that are being made on the GPU. All of it stays there until that is done."""
 
-    piece: PieceWork
+    piece: int
     start: int
     stop: int
     x: torch.Tensor

@@ -17,7 +17,7 @@ from ggufactory.checkpoint.rows import Bytes
 from ggufactory.cluster.descriptor import PieceWork
 from ggufactory.cluster.piece_errors import ErrorMeter, Packing
 from ggufactory.cluster.row_conversion import convert_rows
-from ggufactory.cluster.span_reader import SpanReader, Tile
+from ggufactory.cluster.span_reader import HeldTile, SpanReader
 from ggufactory.cluster.stage_clock import StageClock
 from ggufactory.errors import DamagedSourceError
 
@@ -71,18 +71,18 @@ class HostRows:
             )
             began = time.monotonic()
             for start, stop in matrix_runs(piece, tile.start, tile.stop):
-                self._convert(packing, start, stop, made[start - tile.start : stop - tile.start])
+                self._convert(packing, tile, start, stop, made[start - tile.start : stop - tile.start])
             spent += time.monotonic() - began
             if packing.kind != piece.converted_type:
                 self._measure(packing, tile, made)
         self._clock.add("quantize", spent)
         return spent
 
-    def _convert(self, packing: Packing, start: int, stop: int, out: Bytes) -> None:
-        """Rows [start, stop) of one matrix."""
+    def _convert(self, packing: Packing, tile: HeldTile, start: int, stop: int, out: Bytes) -> None:
+        """Rows [start, stop) of the tile, all of one matrix."""
         piece = self._pieces[packing.piece]
         importance = self._importance_of(piece, start) if packing.weighted else None
-        held = self._reader.held[packing.piece][start:stop]
+        held = tile.part(start, stop).rows
         try:
             convert_rows(
                 held, piece.converted_type, packing.kind, piece.columns, out, importance, threads=self._threads
@@ -90,12 +90,12 @@ class HostRows:
         except ValueError as error:
             raise refusal(piece, start, stop, packing.kind, error) from error
 
-    def _measure(self, packing: Packing, tile: Tile, made: Bytes) -> None:
-        piece, held = self._pieces[packing.piece], self._reader.held[packing.piece]
+    def _measure(self, packing: Packing, tile: HeldTile, made: Bytes) -> None:
+        piece = self._pieces[packing.piece]
         with self._clock.inside("measure"):
             for start, stop in matrix_runs(piece, tile.start, tile.stop):
                 sums = gk.square_errors(
-                    held[start:stop],
+                    tile.part(start, stop).rows,
                     piece.converted_type,
                     made[start - tile.start : stop - tile.start],
                     packing.kind,

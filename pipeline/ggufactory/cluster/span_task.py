@@ -17,6 +17,7 @@ import numpy as np
 import ggufactory_kernels as gk
 from ggufactory.checkpoint.rows import Bytes
 from ggufactory.cluster.descriptor import PartWork, PieceWork, Quantized, SpanReceipt, SpanWork
+from ggufactory.cluster.device_decoding import decoded_on_device
 from ggufactory.cluster.device_rows import DeviceRows
 from ggufactory.cluster.part_uploads import PartUploads
 from ggufactory.cluster.piece_errors import ErrorMeter, Packing
@@ -51,7 +52,8 @@ class SpanTask:
         self.work = work
         self.clock = StageClock()
         self._at = at
-        self._reader = SpanReader(at.source, work.etags, work.pieces, self.clock, at.reads)
+        encoded = decoded_on_device(work) if at.device == "cuda" else frozenset()
+        self._reader = SpanReader(at.source, work.etags, work.pieces, self.clock, at.reads, encoded)
         self._sent: list[Future[Part]] = []
 
     def make(self, headers: Mapping[str, bytes], importance: Mapping[str, Importance]) -> Made:

@@ -1,7 +1,8 @@
 """What a worker needs of a GPU's memory, and of its node's because of the GPU.
 
 It holds the rows of the span that are quantized, once, and beside them the slice that is being made and measured,
-and the one that is on its way back, with all that belongs to them.
+and the one that is on its way back, with all that belongs to them; and, where it decodes rows, a tile of them as the
+source stores it.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ class DevicePiece:
     """At most so many does it touch: each has importance of its own."""
     held_type: str
     kinds: frozenset[str]
+    decoded_rows: int = 0
+    """As many at most are sent as the source stores them, and decoded together. That takes no more bytes than they
+    take in `held_type`: what would take more is decoded before it is sent."""
 
 
 def is_made_on_device(kind: str, held_type: str) -> bool:
@@ -50,14 +54,15 @@ def is_made_on_device(kind: str, held_type: str) -> bool:
 
 def device_bytes(pieces: Sequence[DevicePiece]) -> int:
     """Upper bound of what one span takes of a GPU, `BASE_BYTES` apart."""
-    held = slices = 0
+    held = slices = encoded = 0
     for piece in pieces:
         made = [kind for kind in piece.kinds if is_made_on_device(kind, piece.held_type)]
         if made:
             row = TENSOR_TYPES[piece.held_type].row_bytes(piece.columns)
             held += _rounded(piece.rows * row) + _rounded(4 * piece.matrices * piece.columns)
             slices = max(slices, _slice_bytes(piece, made))
-    return held + _SLICES * slices
+            encoded = max(encoded, _rounded(min(piece.decoded_rows, piece.rows) * row))
+    return held + encoded + _SLICES * slices
 
 
 def _slice_bytes(piece: DevicePiece, made: Sequence[str]) -> int:

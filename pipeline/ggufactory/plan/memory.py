@@ -43,6 +43,12 @@ class PieceBytes:
     """Of the rows that are read together, in single precision, where they are transposed or unpacked while read."""
 
 
+def tile_rows(columns: int, unit: int) -> int:
+    """Rows of a tile at most: some megabytes in single precision, but whole units of `unit` rows."""
+    rows = max(TILE_BYTES // TENSOR_TYPES["F32"].row_bytes(columns), 1)
+    return max(rows // unit, 1) * unit
+
+
 def span_bytes(
     pieces: Sequence[PieceBytes], parts: Sequence[int], headers: int, ahead: Sequence[PieceBytes] = ()
 ) -> int:

@@ -14,6 +14,7 @@ from functools import cached_property, partial
 
 from ggufactory.architectures.model import Model, OutputTensor
 from ggufactory.calibrate.imatrix import ImportanceMatrix
+from ggufactory.checkpoint.packing.encoded_rows import EncodedSource
 from ggufactory.checkpoint.rows import StoredRows
 from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.errors import PlanError
@@ -335,6 +336,7 @@ def _piece_bytes(
 def _device_bytes(spans: Sequence[Sequence[Piece]], tensors: Sequence[OutputTensor], rungs: Sequence[RungPlan]) -> int:
     """Of a GPU's memory, for any span."""
     kinds = [frozenset(r.decisions[tensor.name].type for r in rungs) for tensor in tensors]
+    decoded = [_rows_sent_encoded(tensor) for tensor in tensors]
 
     def device_piece(piece: Piece) -> device_memory.DevicePiece:
         tensor, rows = tensors[piece.tensor], piece.stop - piece.start
@@ -344,10 +346,18 @@ def _device_bytes(spans: Sequence[Sequence[Piece]], tensors: Sequence[OutputTens
             matrices=min(rows // tensor.rows_per_matrix + 2, tensor.rows // tensor.rows_per_matrix),
             held_type=tensor.converted_type,
             kinds=kinds[piece.tensor],
+            decoded_rows=decoded[piece.tensor],
         )
 
     largest = max((device_memory.device_bytes([device_piece(p) for p in span]) for span in spans), default=0)
     return device_memory.BASE_BYTES + largest
+
+
+def _rows_sent_encoded(tensor: OutputTensor) -> int:
+    """How many rows a GPU decodes at a time, if it decodes any."""
+    if not all(isinstance(source, EncodedSource) for source in tensor.sources):
+        return 0
+    return memory.tile_rows(tensor.columns, max((source.unit for source in tensor.sources), default=1))
 
 
 def _decoded_rows(tensor: OutputTensor) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from ggufactory.checkpoint.packing.encoded_rows import INDEX_BYTES, ColumnInts, EncodedRows
 from ggufactory.checkpoint.packing.integers import WORD_BITS, unpack_columns, unpack_rows
 from ggufactory.checkpoint.packing.number_types import Array, Singles, overflow_ignored, singles
 from ggufactory.checkpoint.packing.packed_rows import PackedRows
@@ -104,6 +105,40 @@ class ColumnIntRows(PackedRows):
             inputs = slice(done, done + len(slab) * (layout.per_word if layout.along_inputs else 1))
             self._decode(slab, first, groups[inputs], zeros, scales, numbers[:, inputs])
             done = inputs.stop
+
+    def encoded_bytes(self, start: int, stop: int, taken: int) -> int:
+        begin, end = self._words(start, stop)
+        words = end - begin
+        outputs, groups = words * self.layout.per_word, self.scales.rows
+        weights = self.weights.rows * (outputs if self.layout.along_inputs else words)
+        return 4 * (weights + groups * (words + outputs)) + INDEX_BYTES * (self.columns + taken)
+
+    def read_encoded(self, start: int, stop: int, read: ReadRange) -> EncodedRows:
+        """Whole words, and an order where the rows are not all of what these hold."""
+        begin, end = self._words(start, stop)
+        per_word = self.layout.per_word
+        first, last = begin * per_word, min(end * per_word, self.scales.columns)
+        columns = slice(first, last) if self.layout.along_inputs else slice(begin, end)
+
+        def window(matrix: StoredMatrix, of: slice) -> Array:
+            return np.concatenate([slab[:, of].copy() for slab in _slabs(matrix, read)])
+
+        stored = ColumnInts(
+            bits=self.layout.bits,
+            along_inputs=self.layout.along_inputs,
+            zero_offset=self.layout.zero_offset,
+            scales=singles(window(self.scales, slice(first, last)), self.scales.dtype),
+            zeros=window(self.zeros, slice(begin, end)),
+            groups=self._groups(read),
+            weights=window(self.weights, columns),
+        )
+        at = self.first + start - first
+        return EncodedRows(stored).part(at, at + stop - start)
+
+    def _words(self, start: int, stop: int) -> tuple[int, int]:
+        """Those of zero points, whose outputs rows [start, stop) are: the first, and the one after the last."""
+        per_word = self.layout.per_word
+        return (self.first + start) // per_word, -(-(self.first + stop) // per_word)
 
     def _groups(self, read: ReadRange) -> Groups:
         """Of each input. InputError: not one of those that have scales."""

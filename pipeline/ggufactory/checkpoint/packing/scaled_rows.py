@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from ggufactory.checkpoint.packing.encoded_rows import INDEX_BYTES, EncodedRows, ScaledBytes
 from ggufactory.checkpoint.packing.number_types import BYTE_VALUES, Singles, overflow_ignored, singles
 from ggufactory.checkpoint.packing.packed_rows import PackedRows
 from ggufactory.checkpoint.packing.stored_matrix import StoredMatrix
@@ -71,11 +72,23 @@ class ScaledRows(PackedRows):
         slab = max(SLAB_BYTES // self.columns, 1)
         for at in range(start, stop, slab):
             end = min(at + slab, stop)
-            weights = self.weights.read(at, end, read).view(np.uint8)
-            scale_rows = self.grid.rows_of(self.first + at, self.first + end)
-            first, last = int(scale_rows[0]), int(scale_rows[-1])
-            scales = singles(self.grid.scales.read(first, last + 1, read), self.grid.scales.dtype)
-            self._decode(weights, scales, scale_rows - first, numbers[at - start : end - start])
+            stored = self._read(at, end, read)
+            self._decode(stored.weights, stored.scales, stored.scale_rows, numbers[at - start : end - start])
+
+    def encoded_bytes(self, start: int, stop: int, taken: int) -> int:
+        scale_rows = self.grid.rows_of(self.first + start, self.first + stop)[[0, -1]]
+        scales = (int(scale_rows[1] - scale_rows[0]) + 1) * self.grid.scales.columns
+        return taken * (self.columns + 2 * INDEX_BYTES) + 4 * scales
+
+    def read_encoded(self, start: int, stop: int, read: ReadRange) -> EncodedRows:
+        return EncodedRows(self._read(start, stop, read))
+
+    def _read(self, start: int, stop: int, read: ReadRange) -> ScaledBytes:
+        weights = self.weights.read(start, stop, read).view(np.uint8)
+        scale_rows = self.grid.rows_of(self.first + start, self.first + stop)
+        first, last = int(scale_rows[0]), int(scale_rows[-1])
+        scales = singles(self.grid.scales.read(first, last + 1, read), self.grid.scales.dtype)
+        return ScaledBytes(self.weights.dtype, weights, scales, scale_rows - first, self.grid.block_columns)
 
     def _decode(self, weights: Bytes, scales: Singles, scale_rows: npt.NDArray[np.int64], out: Singles) -> None:
         values, by_row = BYTE_VALUES[self.weights.dtype], scales.shape[1] == 1
