@@ -76,6 +76,7 @@ def run_all(
     fix: str = FIX_MEMORY,
     on_failure: Callable[[str, GgufactoryError], None] | None = None,
     leftovers: Callable[[str, Any], list[tuple[str, Call]]] = lambda name, result: [],
+    gpus: float = 0.0,
 ) -> dict[str, GgufactoryError]:
     """Submit every named call, hand each result to `on_result` as it comes, return the failed ones.
     `on_failure` hears of each of those at once. `leftovers` tells what a task has left undone, by its name and
@@ -84,16 +85,17 @@ def run_all(
     A task that fails for good is noted and the others go on. So is one that met damaged weights twice: what
     it read first may have been damaged on its way.
     Any other InputError, and UploadGoneError, end the run at once: no other task can help.
-    UnavailableError when the store is down, or when no node can ever take a task of `memory` bytes.
+    UnavailableError when the store is down, or when no node can ever take a task of `memory` bytes and `gpus` of a
+    GPU.
     StoppedError on a signal: what has begun may end within the grace, and its results count. What is
     still running after that ends with the session. `fix`: what the user can do about tasks that are too large.
     """
-    check_fits(session, memory, fix)
+    check_fits(session, memory, fix, gpus)
     pending: dict[ray.ObjectRef[Any], tuple[str, Call]] = {}
     tried_again: set[str] = set()
     source: Iterator[tuple[str, Call]] = iter(calls)
     failed: dict[str, GgufactoryError] = {}
-    watchdog = Watchdog(session, memory, waiter, fix)
+    watchdog = Watchdog(session, memory, waiter, fix, gpus)
     lost_in_a_row = 0
     while True:
         grace = interrupts.grace_left()
@@ -159,19 +161,20 @@ def put_all(values: Mapping[str, object]) -> dict[str, ray.ObjectRef[Any]]:
     return {name: ray.put(value) for name, value in values.items()}
 
 
-def check_fits(session: Session, memory: int, fix: str) -> None:
+def check_fits(session: Session, memory: int, fix: str, gpus: float = 0.0) -> None:
     """UnavailableError where this machine is all there is, and too small for a task."""
-    if session.embedded and not session.fits(1, memory):
-        raise UnavailableError(_too_small(session, memory), fix=fix)
+    if session.embedded and not session.fits(1, memory, gpus):
+        raise UnavailableError(_too_small(session, memory, gpus), fix=fix)
 
 
 class Watchdog:
     """Says so when nothing can be scheduled: Ray itself would wait forever, in silence."""
 
-    def __init__(self, session: Session, memory: int, waiter: Waiter, fix: str) -> None:
+    def __init__(self, session: Session, memory: int, waiter: Waiter, fix: str, gpus: float = 0.0) -> None:
         self._session = session
         self._fix = fix
         self._memory = memory
+        self._gpus = gpus
         self._waiter = waiter
         self._last_progress = self._last_warning = time.monotonic()
 
@@ -183,16 +186,17 @@ class Watchdog:
         if stuck < _WATCHDOG_SECONDS or now - self._last_warning < _WATCHDOG_SECONDS:
             return
         self._last_warning = now
-        if self._session.fits(1, self._memory):
+        if self._session.fits(1, self._memory, self._gpus):
             return
-        message = _too_small(self._session, self._memory)
+        message = _too_small(self._session, self._memory, self._gpus)
         if stuck > _SCHEDULING_PATIENCE_SECONDS:
             raise UnavailableError(f"{message}. Add such nodes", fix=self._fix)
         self._waiter.warn(f"{message}; waiting for the cluster to grow")
 
 
-def _too_small(session: Session, memory: int) -> str:
-    wanted = f"1 CPU and {memory / 1e9:.1f} GB"
+def _too_small(session: Session, memory: int, gpus: float) -> str:
+    gpu = f", {gpus:g} of a GPU" if gpus else ""
+    wanted = f"1 CPU{gpu} and {memory / 1e9:.1f} GB"
     return f"no node can run a task: one wants {wanted}, the cluster has {session.describe_nodes()}"
 
 
