@@ -9,14 +9,15 @@ from itertools import chain, islice
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
 
 from ggufactory import interrupts
-from ggufactory.cluster import stopping
+from ggufactory.cluster import gpu_failures, stopping
 from ggufactory.cluster.session import Session
 from ggufactory.errors import (
     DamagedSourceError,
     GgufactoryError,
+    GpuFailedError,
     InputError,
     TransientStoreError,
     UnavailableError,
@@ -29,6 +30,8 @@ _WINDOW = 5000
 _RETRIES = 4
 _LOST_IN_A_ROW = 3 * (1 + _RETRIES)
 """So many attempts in a row lost to the store, no task in between done: the store is down."""
+
+_ENDING = (InputError, UploadGoneError, GpuFailedError)
 
 FIX_MEMORY = "Ask for smaller spans (--span-size)"
 
@@ -84,7 +87,7 @@ def run_all(
 
     A task that fails for good is noted and the others go on. So is one that met damaged weights twice: what
     it read first may have been damaged on its way.
-    Any other InputError, and UploadGoneError, end the run at once: no other task can help.
+    Any other InputError, UploadGoneError and GpuFailedError end the run at once: no other task can help.
     UnavailableError when the store is down, or when no node can ever take a task of `memory` bytes and `gpus` of a
     GPU.
     StoppedError on a signal: what has begun may end within the grace, and its results count. What is
@@ -117,7 +120,7 @@ def run_all(
             try:
                 result = ray.get(ref)
             except RayError as error:
-                failure, left = as_ours(error), leftovers(name, None)
+                failure, left = _failure_of(ref, error), leftovers(name, None)
                 if isinstance(failure, TransientStoreError):
                     lost_in_a_row += len(left) or 1 + _RETRIES
                 if lost_in_a_row >= _LOST_IN_A_ROW:
@@ -130,7 +133,7 @@ def run_all(
                     pending[call()] = (name, call)
                     continue
                 failed[name] = failure
-                if isinstance(failure, InputError | UploadGoneError) and not isinstance(failure, DamagedSourceError):
+                if isinstance(failure, _ENDING) and not isinstance(failure, DamagedSourceError):
                     raise failure from error
                 if on_failure:
                     on_failure(name, failure)
@@ -138,6 +141,12 @@ def run_all(
                 lost_in_a_row = 0
                 on_result(result)
                 source = chain(leftovers(name, result), source)
+
+
+def _failure_of(ref: ray.ObjectRef[Any], error: RayError) -> GgufactoryError:
+    """Of a process that ended itself, why it did."""
+    failed = gpu_failures.failure_of(ref.task_id().hex()) if isinstance(error, WorkerCrashedError) else None
+    return failed or as_ours(error)
 
 
 def _let_end(pending: Iterable[ray.ObjectRef[Any]], on_result: Callable[[Any], None], waiter: Waiter) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from ggufactory.cluster import stopping
+from ggufactory.cluster import gpu_failures, stopping
 from ggufactory.cluster.batches import batches, task_slots
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt, SpanWork
 from ggufactory.cluster.devices import backend_of_worker
@@ -42,13 +43,17 @@ def _make_spans(
     if stopping.is_asked():
         return None
     count = len(headers)
-    receipts = make_spans(
-        works,
-        dict(zip(headers, blobs[:count], strict=True)),
-        dict(zip(importance, blobs[count:], strict=True)),
-        device=backend_of_worker(*device),
-        stopped=stopping.is_asked,
-    )
+    backend = backend_of_worker(*device)
+    if backend == "cuda":
+        backend = gpu_failures.backend_after_failures(device[0])
+    with gpu_failures.ending_the_process() if backend == "cuda" else nullcontext():
+        receipts = make_spans(
+            works,
+            dict(zip(headers, blobs[:count], strict=True)),
+            dict(zip(importance, blobs[count:], strict=True)),
+            device=backend,
+            stopped=stopping.is_asked,
+        )
     return [replace(receipt, retries=attempts + _attempts_before()) for receipt in receipts]
 
 
@@ -91,9 +96,13 @@ def quantize(
     spans = _SpanCalls(plan, target, device, memory)
     slots = task_slots(session.nodes(), memory, share, fixed=session.embedded)
 
+    teller = gpu_failures.Teller(waiter.warn)
+
     def on_receipts(receipts: Sequence[SpanReceipt]) -> None:
         for receipt in receipts:
             on_receipt(receipt)
+        if share and any(receipt.retries for receipt in receipts):
+            teller.look()
 
     missing = batches(missing_spans(plan, progress, target), count_missing(plan, progress), slots)
     return run_all(
