@@ -4,8 +4,10 @@ the loader gives it to. Of torch, which has no CUDA in a build for CPUs, what it
 from __future__ import annotations
 
 import ctypes
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -26,6 +28,8 @@ from ggufactory_kernels.cuda.tensors import enqueue_quantize, no_fault, numbers,
 STREAM = 0x5EED
 OUT_OF_MEMORY, NO_DEVICE, ILLEGAL_ADDRESS, DRIVER_MISMATCH = 2, 100, 700, 803
 NOT_YET_KNOWN = 54321
+MEASURED = 5
+"""The call that takes longer."""
 
 
 @pytest.fixture(autouse=True)
@@ -295,6 +299,44 @@ def test_what_is_missing(libcuda: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) 
     assert driver.missing() == "no GPU: the driver finds none"
     libcuda.stand_in_fail(b"cuInit", DRIVER_MISMATCH)
     assert driver.missing() == "the driver cannot be used: cuInit: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"
+
+
+class TimedEvent:
+    """torch.cuda.Event of a GPU on which call number MEASURED takes two seconds, and any other one."""
+
+    calls = 0
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+        self.at = -1.0
+
+    def record(self) -> None:
+        self.at = TimedEvent.calls + (TimedEvent.calls >= MEASURED)
+
+    def synchronize(self) -> None:
+        assert self.at >= 0
+
+    def elapsed_time(self, end: TimedEvent) -> float:
+        return 1e3 * (end.at - self.at)
+
+
+def test_what_the_benchmark_asks_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts of the driver; and the median of what is measured after a warm-up."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "ops" / "benchmarks")
+    device = importlib.import_module("gpu_device")
+    properties = SimpleNamespace(name="G", multi_processor_count=132, total_memory=80 << 30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    bench = device.CudaBench()
+    assert bench.facts() == device.Facts("G", 132, 1.98e9, 80 << 30, "13.0")
+    monkeypatch.setattr(torch.cuda, "Event", TimedEvent)
+
+    def call() -> None:
+        TimedEvent.calls += 1
+
+    assert device.WARM_UP < MEASURED
+    assert bench.seconds(call, 5) == 1.0
+    assert TimedEvent.calls == device.WARM_UP + 5
 
 
 def test_without_a_gpu_a_request_is_refused(libcuda: ctypes.CDLL) -> None:
