@@ -26,8 +26,8 @@ types: $(READY)
 parity: $(READY)  ## minutes: every type, instruction set and family of weights against ggml
 	$(BIN)/pytest -m 'parity or not parity' tests/kernels/test_golden_blocks.py tests/kernels/test_long_parity.py
 
-test-gpu: $(READY)  ## the CUDA kernels on this machine's GPU; skips, and says why, where there is none
-	$(BIN)/pytest -m gpu tests/kernels
+test-gpu: $(READY)  ## kernels, calibration and a job on this machine's GPU; skips, and says why, where there is none
+	$(BIN)/pytest -m gpu
 
 test-cuda-compile: $(READY)  ## minutes: every CUDA kernel for every architecture, with no GPU
 	$(BIN)/pytest -m cuda_compile --timeout 3600 tests/kernels/test_cuda_compile.py

@@ -29,7 +29,7 @@ class SilentWatcher:
     def evaluated(self, done: int, total: int) -> None:
         self.evaluation.append((done, total))
 
-    def joined(self, session: Session) -> None:
+    def joined(self, session: Session, gpu_share: float) -> None:
         pass
 
     def span_done(self, receipt: SpanReceipt) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from gpu_device import Bench
 from gpu_operations import Operations, label
 from gpu_roofline import LADDER_GOAL, Device, Rate
 
@@ -24,40 +25,36 @@ of them: in the CPU's record of that ladder it becomes thirteen on average."""
 class Span:
     """Weights in pinned memory and on the GPU, and pinned memory for their blocks of each type."""
 
+    bench: Bench
     there: torch.Tensor
     x: torch.Tensor
     importance: np.ndarray
     back: dict[str, torch.Tensor]
 
     @classmethod
-    def of(cls, x: torch.Tensor) -> Span:
+    def of(cls, bench: Bench, x: torch.Tensor) -> Span:
         columns = x.shape[1]
         back = {
-            name: torch.empty(
-                (x.shape[0], gk.TENSOR_TYPES[name].row_bytes(columns)), dtype=torch.uint8, pin_memory=True
-            )
-            for name in TYPES
+            name: bench.pinned((x.shape[0], gk.TENSOR_TYPES[name].row_bytes(columns)), torch.uint8) for name in TYPES
         }
-        there = torch.empty(x.shape, dtype=x.dtype, pin_memory=True).copy_(x)
-        return cls(there, x, np.random.default_rng(1).random(columns, dtype=np.float32), back)
+        there = bench.pinned(x.shape, x.dtype).copy_(x)
+        return cls(bench, there, x, np.random.default_rng(1).random(columns, dtype=np.float32), back)
 
     def quantize_resident(self) -> None:
         for name in TYPES:
-            gk.quantize(self.x, name, self.importance, device="cuda")
+            self.bench.quantize(self.x, name, self.importance)
 
     def quantize_sent(self) -> None:
         x = self.there.to(self.x.device, non_blocking=True)
         for name in TYPES:
-            self.back[name].copy_(gk.quantize(x, name, self.importance, device="cuda"), non_blocking=True)
+            self.back[name].copy_(self.bench.quantize(x, name, self.importance), non_blocking=True)
 
 
-def measure_ladder(
-    x: torch.Tensor, counts: dict[str, Operations], seconds: Callable[[Callable[[], object]], float]
-) -> Rate:
-    """Of weights `x` on a GPU; `seconds`: what a call takes there."""
-    span = Span.of(x)
-    weights = x.numel()
-    return ladder_rate(counts, weights / seconds(span.quantize_resident), weights / seconds(span.quantize_sent))
+def measure_ladder(bench: Bench, x: torch.Tensor, counts: dict[str, Operations], rounds: int) -> Rate:
+    """Of weights `x` on a GPU."""
+    span, weights = Span.of(bench, x), x.numel()
+    resident, sent = (bench.seconds(call, rounds) for call in (span.quantize_resident, span.quantize_sent))
+    return ladder_rate(counts, weights / resident, weights / sent)
 
 
 def ladder_rate(counts: dict[str, Operations], resident: float, sent: float) -> Rate:

@@ -86,6 +86,10 @@ class UnavailableError(GgufactoryError):
     exit_code = 4
 
 
+class GpuFailedError(UnavailableError):
+    """A GPU fails again and again, and only a GPU may do the work. Exit code 4."""
+
+
 class TransientStoreError(UnavailableError):
     """A store call failed in a way that may pass; the span is retried on any worker. Exit code 4."""
 

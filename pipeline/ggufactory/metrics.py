@@ -79,7 +79,10 @@ SPANS_QUEUED = Metric(
     "ggufactory_spans_queued", "gauge", ("model",), "Spans left that have to wait for a slot of the cluster."
 )
 TASK_SLOTS = Metric(
-    "ggufactory_task_slots", "gauge", ("model",), "Spans that the nodes alive now can run at once, by CPUs and memory."
+    "ggufactory_task_slots",
+    "gauge",
+    ("model",),
+    "Spans that the nodes alive now can run at once, by CPUs, memory and, where tasks ask for them, GPUs.",
 )
 ETA_SECONDS = Metric("ggufactory_eta_seconds", "gauge", ("model",), "Seconds until the last span, by the pace so far.")
 DEVICE_BUSY = Metric(

@@ -13,7 +13,9 @@ import torch
 
 import ggufactory_kernels as gk
 from ggufactory.cluster.devices import WORKERS_PER_GPU, backend_of_worker, check_here, gpu_share
-from ggufactory.errors import InputError
+from ggufactory.cluster.session import Session
+from ggufactory.cluster.submit import check_fits
+from ggufactory.errors import InputError, UnavailableError
 from ggufactory_kernels import backends, cuda, quantizer
 
 SHARE = 1 / WORKERS_PER_GPU
@@ -52,6 +54,17 @@ def test_tasks_ask_for_a_part_of_a_gpu(device: str, nodes: list[Mapping[str, flo
 def test_a_cluster_without_a_gpu_is_refused() -> None:
     with pytest.raises(InputError, match="device cuda: no node has a GPU; the cluster has 2 nodes"):
         gpu_share(Cluster([WITHOUT, WITHOUT]), "cuda")  # type: ignore[arg-type]
+
+
+def test_what_no_node_has_room_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node with a GPU and too little memory is of no use to a task on a GPU, nor one with memory and no GPU."""
+    nodes = [{"CPU": 8.0, "memory": 1e9, "GPU": 1.0}, {"CPU": 8.0, "memory": 9e9}]
+    monkeypatch.setattr(Session, "nodes", lambda _: nodes)
+    check_fits(Session(embedded=True), 2 * 10**9, "")
+    with pytest.raises(
+        UnavailableError, match=r"wants 1 CPU, 0\.25 of a GPU and 2\.0 GB, .* has 8 CPUs, 1 GPUs and 1\.0"
+    ):
+        check_fits(Session(embedded=True), 2 * 10**9, "", SHARE)
 
 
 def test_a_worker_uses_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,19 @@ void run(const Launch& launch, int64_t thread_blocks, bool backwards) {
 """
 
 
+def _compile() -> list[str]:
+    cmake = (CSRC.parents[1] / "CMakeLists.txt").read_text()
+    switches = re.search(r"set\(exact_arithmetic ([^)]*)\)", cmake)
+    assert switches is not None
+    command = ["c++", "-std=c++17", "-O1", *switches[1].split(), "-shared", "-fPIC", "-DGK_SCALAR"]
+    # The checked longjmp() knows one stack only.
+    return [*command, "-U_FORTIFY_SOURCE", f"-DGK_THREADS={THREADS}", f"-I{CSRC}"]
+
+
+COMPILE = _compile()
+"""The compiler, and the CPU kernels' switches, for a shared library of what `csrc/` has for GPUs."""
+
+
 def build(folder: Path) -> Path:
     """One shared library of all kernels, each under its own name, compiled with the CPU kernels' switches."""
     headers = sorted({header for kernel in KERNELS.values() for header in kernel.headers})
@@ -36,15 +49,8 @@ def build(folder: Path) -> Path:
     # The class, the linkage and the entry point are what NVRTC's source adds; the rest is the same text.
     source, library = folder / "emulated_cuda.cc", folder / "emulated_cuda.so"
     source.write_text("\n".join(lines) + "\n")
-    cmake = (CSRC.parents[1] / "CMakeLists.txt").read_text()
-    switches = re.search(r"set\(exact_arithmetic ([^)]*)\)", cmake)
-    assert switches is not None
-    command = ["c++", "-std=c++17", "-O1", *switches[1].split(), "-shared", "-fPIC", "-DGK_SCALAR"]
-    # The checked longjmp() knows one stack only.
-    command += ["-U_FORTIFY_SOURCE", f"-DGK_THREADS={THREADS}", f"-I{CSRC}"]
-    command += [str(source), str(Path(__file__).with_name("emulated_warp.cc")), str(CSRC / "codebooks.cc")]
-    command += ["-o", str(library)]
-    subprocess.run(command, check=True)
+    sources = [source, Path(__file__).with_name("emulated_warp.cc"), CSRC / "codebooks.cc"]
+    subprocess.run([*COMPILE, *map(str, sources), "-o", str(library)], check=True)
     return library
 
 

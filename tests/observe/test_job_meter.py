@@ -14,6 +14,7 @@ from ggufactory.metrics import LIVE, Metric
 from ggufactory.observe.job_meter import JobMeter
 from ggufactory.observe.outcome import Run
 from ggufactory.plan import plan as planning
+from ggufactory.plan.device_memory import task_bytes
 from ggufactory.plan.plan import Plan
 from ggufactory.storage.checksum import Checksum
 from ggufactory.storage.protocol import Part
@@ -83,7 +84,7 @@ def test_a_job(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
         assert sink.values["spans_done_total",] == 0
         assert sink.values["parts_uploaded_total", "Q8_0"] == 0
         assert sink.values["spans",] == total
-        meter.joined(TwoNodes(embedded=False))
+        meter.joined(TwoNodes(embedded=False), 0.0)
         assert sink.values["task_slots",] == 5  # three by memory on one node, two by CPUs on the other
         assert sink.values["spans_queued",] == 3
         assert ("eta_seconds",) not in sink.values  # nothing was measured yet
@@ -123,6 +124,24 @@ def test_a_job(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (run.read_bytes, run.uploaded_bytes, run.failed_spans) == (400, 200, 1)
     assert (shown.calibration, shown.evaluation) == ([(1, 4)], [(3, 14), (14, 14)])
     assert (len(shown.receipts), shown.failed, shown.spans_left) == (2, ["span 2"], left)
+
+
+def test_slots_of_gpus_are_counted_by_what_a_task_takes_of_them(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four by one GPU, none where there is no GPU, one where a task on a GPU takes more memory than another."""
+    memory = task_bytes(plan.worker_bytes, 0.25)
+    assert memory > plan.worker_bytes
+    nodes = [
+        {"CPU": 64.0, "memory": 100.0 * memory, "GPU": 1.0},
+        {"CPU": 64.0, "memory": 100.0 * memory},
+        {"CPU": 64.0, "memory": 2.0 * memory - 1, "GPU": 8.0},
+    ]
+    monkeypatch.setattr(Session, "nodes", lambda _: nodes)
+    sink = Recorded()
+    with JobMeter(SilentWatcher(), Run("quantize", "known as"), [sink]) as meter:
+        meter.planned(plan, 8)
+        meter.joined(Session(embedded=False), 0.25)
+        assert sink.values["task_slots",] == 4 + 1
+        assert sink.values["spans_queued",] == 3
 
 
 def test_a_job_that_plans_again_counts_on(plan: Plan) -> None:

@@ -73,10 +73,11 @@ def missing() -> str | None:
         return reason
     try:
         _call("cuInit", 0)
-    except (RuntimeError, ImportError) as error:
-        # Without a driver the bindings raise RuntimeErrors of their own.
-        no_gpu = isinstance(error, DriverError) and "NO_DEVICE" in str(error)
-        return "no GPU: the driver finds none" if no_gpu else "no driver: libcuda.so.1 cannot be loaded or used"
+    except (DriverError, MemoryError) as error:
+        no_gpu = "NO_DEVICE" in str(error)
+        return "no GPU: the driver finds none" if no_gpu else f"the driver cannot be used: {error}"
+    except (RuntimeError, ImportError):  # the bindings have errors of their own for a library that is not there
+        return "no driver: libcuda.so.1 cannot be loaded"
     return _missing_for_torch() or _too_old()
 
 
@@ -117,7 +118,10 @@ def _call(name: str, *arguments: Any) -> Any:
     """One call of the driver, with its error as DriverError; MemoryError where the GPU is full."""
     from cuda.bindings import driver
 
-    result, *values = getattr(driver, name)(*arguments)
+    try:
+        result, *values = getattr(driver, name)(*arguments)
+    except ValueError as error:  # of a result that is newer than the bindings
+        raise DriverError(f"{name}: {error}") from error
     if int(result) != 0:
         kind = MemoryError if result.name == "CUDA_ERROR_OUT_OF_MEMORY" else DriverError
         raise kind(f"{name}: {result.name}")

@@ -29,10 +29,16 @@ def batches(spans: Iterable[Span], count: int, slots: int) -> Iterator[tuple[Spa
         yield batch
 
 
-def task_slots(nodes: Sequence[Mapping[str, float]], memory: int, gpu_share: float, *, fixed: bool) -> int:
-    """How many tasks of `memory` bytes and `gpu_share` of a GPU the nodes run at once. `fixed`: no node will join."""
+def slots_now(nodes: Iterable[Mapping[str, float]], memory: int, gpu_share: float) -> int:
+    """How many tasks of one CPU, `memory` bytes and `gpu_share` of a GPU these nodes run at once."""
     slots = 0
     for node in nodes:
         room = min(node.get("CPU", 0), node.get("memory", 0) // memory)
         slots += int(min(room, node.get("GPU", 0) / gpu_share) if gpu_share else room)
+    return slots
+
+
+def task_slots(nodes: Sequence[Mapping[str, float]], memory: int, gpu_share: float, *, fixed: bool) -> int:
+    """The same of nodes that others may join, unless they are `fixed`."""
+    slots = slots_now(nodes, memory, gpu_share)
     return slots if fixed else max(slots, _TASKS_OF_A_CLUSTER // _TASKS_PER_SLOT)

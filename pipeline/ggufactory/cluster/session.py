@@ -40,14 +40,20 @@ class Session:
         """Of all nodes; 1 at least."""
         return max(int(sum(node.get("CPU", 0) for node in self.nodes())), 1)
 
-    def fits(self, cpus: float, memory: int) -> bool:
+    def fits(self, cpus: float, memory: int, gpus: float = 0.0) -> bool:
         """Whether any node could ever run a task of this size."""
-        return any(n.get("CPU", 0) >= cpus and n.get("memory", 0) >= memory for n in self.nodes())
+        return any(
+            n.get("CPU", 0) >= cpus and n.get("memory", 0) >= memory and n.get("GPU", 0) >= gpus for n in self.nodes()
+        )
 
     def describe_nodes(self) -> str:
         """For messages: what the cluster offers."""
-        shown = [f"{n.get('CPU', 0):g} CPUs and {n.get('memory', 0) / 1e9:.1f} GB" for n in self.nodes()]
-        return ", ".join(shown) or "no node"
+        return ", ".join(_describe(node) for node in self.nodes()) or "no node"
+
+
+def _describe(node: Mapping[str, float]) -> str:
+    gpus = f", {node['GPU']:g} GPUs" if node.get("GPU") else ""
+    return f"{node.get('CPU', 0):g} CPUs{gpus} and {node.get('memory', 0) / 1e9:.1f} GB"
 
 
 @contextmanager

@@ -9,14 +9,15 @@ from itertools import chain, islice
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
 
 from ggufactory import interrupts
-from ggufactory.cluster import stopping
+from ggufactory.cluster import gpu_failures, stopping
 from ggufactory.cluster.session import Session
 from ggufactory.errors import (
     DamagedSourceError,
     GgufactoryError,
+    GpuFailedError,
     InputError,
     TransientStoreError,
     UnavailableError,
@@ -29,6 +30,8 @@ _WINDOW = 5000
 _RETRIES = 4
 _LOST_IN_A_ROW = 3 * (1 + _RETRIES)
 """So many attempts in a row lost to the store, no task in between done: the store is down."""
+
+_ENDING = (InputError, UploadGoneError, GpuFailedError)
 
 FIX_MEMORY = "Ask for smaller spans (--span-size)"
 
@@ -76,6 +79,7 @@ def run_all(
     fix: str = FIX_MEMORY,
     on_failure: Callable[[str, GgufactoryError], None] | None = None,
     leftovers: Callable[[str, Any], list[tuple[str, Call]]] = lambda name, result: [],
+    gpus: float = 0.0,
 ) -> dict[str, GgufactoryError]:
     """Submit every named call, hand each result to `on_result` as it comes, return the failed ones.
     `on_failure` hears of each of those at once. `leftovers` tells what a task has left undone, by its name and
@@ -83,17 +87,18 @@ def run_all(
 
     A task that fails for good is noted and the others go on. So is one that met damaged weights twice: what
     it read first may have been damaged on its way.
-    Any other InputError, and UploadGoneError, end the run at once: no other task can help.
-    UnavailableError when the store is down, or when no node can ever take a task of `memory` bytes.
+    Any other InputError, UploadGoneError and GpuFailedError end the run at once: no other task can help.
+    UnavailableError when the store is down, or when no node can ever take a task of `memory` bytes and `gpus` of a
+    GPU.
     StoppedError on a signal: what has begun may end within the grace, and its results count. What is
     still running after that ends with the session. `fix`: what the user can do about tasks that are too large.
     """
-    check_fits(session, memory, fix)
+    check_fits(session, memory, fix, gpus)
     pending: dict[ray.ObjectRef[Any], tuple[str, Call]] = {}
     tried_again: set[str] = set()
     source: Iterator[tuple[str, Call]] = iter(calls)
     failed: dict[str, GgufactoryError] = {}
-    watchdog = Watchdog(session, memory, waiter, fix)
+    watchdog = Watchdog(session, memory, waiter, fix, gpus)
     lost_in_a_row = 0
     while True:
         grace = interrupts.grace_left()
@@ -115,7 +120,7 @@ def run_all(
             try:
                 result = ray.get(ref)
             except RayError as error:
-                failure, left = as_ours(error), leftovers(name, None)
+                failure, left = _failure_of(ref, error), leftovers(name, None)
                 if isinstance(failure, TransientStoreError):
                     lost_in_a_row += len(left) or 1 + _RETRIES
                 if lost_in_a_row >= _LOST_IN_A_ROW:
@@ -128,7 +133,7 @@ def run_all(
                     pending[call()] = (name, call)
                     continue
                 failed[name] = failure
-                if isinstance(failure, InputError | UploadGoneError) and not isinstance(failure, DamagedSourceError):
+                if isinstance(failure, _ENDING) and not isinstance(failure, DamagedSourceError):
                     raise failure from error
                 if on_failure:
                     on_failure(name, failure)
@@ -136,6 +141,12 @@ def run_all(
                 lost_in_a_row = 0
                 on_result(result)
                 source = chain(leftovers(name, result), source)
+
+
+def _failure_of(ref: ray.ObjectRef[Any], error: RayError) -> GgufactoryError:
+    """Of a process that ended itself, why it did."""
+    failed = gpu_failures.failure_of(ref.task_id().hex()) if isinstance(error, WorkerCrashedError) else None
+    return failed or as_ours(error)
 
 
 def _let_end(pending: Iterable[ray.ObjectRef[Any]], on_result: Callable[[Any], None], waiter: Waiter) -> None:
@@ -159,19 +170,20 @@ def put_all(values: Mapping[str, object]) -> dict[str, ray.ObjectRef[Any]]:
     return {name: ray.put(value) for name, value in values.items()}
 
 
-def check_fits(session: Session, memory: int, fix: str) -> None:
+def check_fits(session: Session, memory: int, fix: str, gpus: float = 0.0) -> None:
     """UnavailableError where this machine is all there is, and too small for a task."""
-    if session.embedded and not session.fits(1, memory):
-        raise UnavailableError(_too_small(session, memory), fix=fix)
+    if session.embedded and not session.fits(1, memory, gpus):
+        raise UnavailableError(_too_small(session, memory, gpus), fix=fix)
 
 
 class Watchdog:
     """Says so when nothing can be scheduled: Ray itself would wait forever, in silence."""
 
-    def __init__(self, session: Session, memory: int, waiter: Waiter, fix: str) -> None:
+    def __init__(self, session: Session, memory: int, waiter: Waiter, fix: str, gpus: float = 0.0) -> None:
         self._session = session
         self._fix = fix
         self._memory = memory
+        self._gpus = gpus
         self._waiter = waiter
         self._last_progress = self._last_warning = time.monotonic()
 
@@ -183,16 +195,17 @@ class Watchdog:
         if stuck < _WATCHDOG_SECONDS or now - self._last_warning < _WATCHDOG_SECONDS:
             return
         self._last_warning = now
-        if self._session.fits(1, self._memory):
+        if self._session.fits(1, self._memory, self._gpus):
             return
-        message = _too_small(self._session, self._memory)
+        message = _too_small(self._session, self._memory, self._gpus)
         if stuck > _SCHEDULING_PATIENCE_SECONDS:
             raise UnavailableError(f"{message}. Add such nodes", fix=self._fix)
         self._waiter.warn(f"{message}; waiting for the cluster to grow")
 
 
-def _too_small(session: Session, memory: int) -> str:
-    wanted = f"1 CPU and {memory / 1e9:.1f} GB"
+def _too_small(session: Session, memory: int, gpus: float) -> str:
+    gpu = f", {gpus:g} of a GPU" if gpus else ""
+    wanted = f"1 CPU{gpu} and {memory / 1e9:.1f} GB"
     return f"no node can run a task: one wants {wanted}, the cluster has {session.describe_nodes()}"
 
 

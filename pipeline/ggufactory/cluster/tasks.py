@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from ggufactory.cluster import stopping
+from ggufactory.cluster import gpu_failures, stopping
 from ggufactory.cluster.batches import batches, task_slots
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt, SpanWork
-from ggufactory.cluster.devices import backend_of_worker, gpu_share
+from ggufactory.cluster.devices import backend_of_worker
 from ggufactory.cluster.session import Session
 from ggufactory.cluster.span_pipeline import make_spans
 from ggufactory.cluster.submit import Call, Waiter, bind, options, put_all, run_all
 from ggufactory.cluster.work import count_missing, missing_spans
 from ggufactory.errors import GgufactoryError
-from ggufactory.plan.device_memory import HOST_BYTES
+from ggufactory.plan.device_memory import task_bytes
 from ggufactory.plan.memory import WORKER_BASE_BYTES
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
@@ -42,13 +43,17 @@ def _make_spans(
     if stopping.is_asked():
         return None
     count = len(headers)
-    receipts = make_spans(
-        works,
-        dict(zip(headers, blobs[:count], strict=True)),
-        dict(zip(importance, blobs[count:], strict=True)),
-        device=backend_of_worker(*device),
-        stopped=stopping.is_asked,
-    )
+    backend = backend_of_worker(*device)
+    if backend == "cuda":
+        backend = gpu_failures.backend_after_failures(device[0])
+    with gpu_failures.ending_the_process() if backend == "cuda" else nullcontext():
+        receipts = make_spans(
+            works,
+            dict(zip(headers, blobs[:count], strict=True)),
+            dict(zip(importance, blobs[count:], strict=True)),
+            device=backend,
+            stopped=stopping.is_asked,
+        )
     return [replace(receipt, retries=attempts + _attempts_before()) for receipt in receipts]
 
 
@@ -80,20 +85,24 @@ def quantize(
     on_receipt: Callable[[SpanReceipt], None],
     on_failure: Callable[[str, GgufactoryError], None],
     waiter: Waiter,
-    device: str = "auto",
+    device: tuple[str, float],
 ) -> dict[str, GgufactoryError]:
-    """Make every missing part of `plan` on `device`; the spans that failed, by name.
+    """Make every missing part of `plan`; the spans that failed, by name.
 
-    InputError for a device that the cluster does not have.
+    `device`: the request, and the part of a GPU that each task asks for (`devices.gpu_share`).
     """
-    share = gpu_share(session, device)
-    memory = plan.worker_bytes + (HOST_BYTES if share else 0)
-    spans = _SpanCalls(plan, target, (device, share), memory)
+    _, share = device
+    memory = task_bytes(plan.worker_bytes, share)
+    spans = _SpanCalls(plan, target, device, memory)
     slots = task_slots(session.nodes(), memory, share, fixed=session.embedded)
+
+    teller = gpu_failures.Teller(waiter.warn)
 
     def on_receipts(receipts: Sequence[SpanReceipt]) -> None:
         for receipt in receipts:
             on_receipt(receipt)
+        if share and any(receipt.retries for receipt in receipts):
+            teller.look()
 
     missing = batches(missing_spans(plan, progress, target), count_missing(plan, progress), slots)
     return run_all(
@@ -104,6 +113,7 @@ def quantize(
         waiter,
         on_failure=on_failure,
         leftovers=spans.leftovers,
+        gpus=share,
     )
 
 

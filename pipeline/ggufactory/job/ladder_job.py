@@ -18,7 +18,7 @@ from ggufactory.assemble.error_sums import ErrorSums
 from ggufactory.calibrate.imatrix import read_importance_matrices
 from ggufactory.checkpoint import Checkpoint, GgufCheckpoint, open_source
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt
-from ggufactory.cluster.devices import check_here
+from ggufactory.cluster.devices import check_here, gpu_share
 from ggufactory.cluster.shared_session import SharedSession
 from ggufactory.errors import (
     GgufactoryError,
@@ -63,8 +63,8 @@ class Watcher(job_calibration.Watcher, job_evaluation.Watcher, Protocol):
     def planned(self, plan: Plan, spans_left: int) -> None:
         """Once the plan is made and the store has been asked what is there."""
 
-    def joined(self, session: Session) -> None:
-        """A Ray is there, and the spans are about to be submitted."""
+    def joined(self, session: Session, gpu_share: float) -> None:
+        """A Ray is there, and the spans are about to be submitted, each for that part of a GPU; 0: for CPUs alone."""
 
     def span_done(self, receipt: SpanReceipt) -> None: ...
 
@@ -253,7 +253,7 @@ def _evaluate_missing(
     # A cluster is used as for spans: where the evaluation ends early, what it left in Ray's queues ends with it.
     with shared.use(0, _shown_in_ray(result.plan)) if shared and spec.ray_address else nullcontext() as session:
         if session and not result.made:
-            watcher.joined(session)
+            watcher.joined(session, gpu_share=0.0)
         evaluated = job_evaluation.evaluate_rungs(spec, rungs, result.plan, target, signer, watcher)
     return replace(result, evaluated=evaluated)
 
@@ -340,9 +340,12 @@ def _make(target: Store, plan: Plan, progress: Progress, watcher: Watcher, share
     watcher.planned(plan, count_missing(plan, progress))
     with shared.use(tasks.shared_bytes(plan), _shown_in_ray(plan)) as session:
         with interrupts.held():
-            watcher.joined(session)
+            share = gpu_share(session, device)
+            watcher.joined(session, share)
         with errors.kept():
-            failed = tasks.quantize(session, plan, progress, target.uri, stored, watcher.span_failed, watcher, device)
+            failed = tasks.quantize(
+                session, plan, progress, target.uri, stored, watcher.span_failed, watcher, (device, share)
+            )
         uploads.park(target, plan, {name: str(error) for name, error in failed.items()})
         _raise_failed(failed)
         for file in plan.files.values():

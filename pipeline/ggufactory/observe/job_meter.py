@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ggufactory import metrics
+from ggufactory.cluster.batches import slots_now
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt
 from ggufactory.errors import GgufactoryError
 from ggufactory.job.ladder_job import Watcher
@@ -14,6 +15,7 @@ from ggufactory.metrics import Metric, MetricSink
 from ggufactory.observe.busy_share import BusyShare
 from ggufactory.observe.outcome import Run
 from ggufactory.observe.tally import Tally
+from ggufactory.plan.device_memory import task_bytes
 from ggufactory.plan.plan import Plan
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class JobMeter:
         self._busy = BusyShare()
         self._rung_of: dict[str, str] = {}
         self._failed = 0
-        self._worker_bytes = 1
+        self._worker_bytes, self._gpu_share = 1, 0.0
         self._session: Session | None = None
         self._slots, self._cpus = 0, 0.0
         self._last_look = self._last_gauges = float("-inf")
@@ -68,15 +70,15 @@ class JobMeter:
         self._steps("evaluate", done, total)
         self._shown.evaluated(done, total)
 
-    def joined(self, session: Session) -> None:
+    def joined(self, session: Session, gpu_share: float) -> None:
         # Here and not above: Ray takes seconds to import, and this is called when it is there.
         from ggufactory.cluster.ray_metrics import RayMetrics
 
-        self._session = session
+        self._session, self._gpu_share = session, gpu_share
         self._ray = (RayMetrics(),)
         self._look()
         self._gauges()
-        self._shown.joined(session)
+        self._shown.joined(session, gpu_share)
 
     def span_done(self, receipt: SpanReceipt) -> None:
         self._tally.add(receipt)
@@ -157,9 +159,7 @@ class JobMeter:
         if self._session:
             nodes = self._session.nodes()
             self._cpus = sum(node.get("CPU", 0) for node in nodes)
-            self._slots = sum(
-                int(min(node.get("CPU", 0), node.get("memory", 0) // self._worker_bytes)) for node in nodes
-            )
+            self._slots = slots_now(nodes, task_bytes(self._worker_bytes, self._gpu_share), self._gpu_share)
 
     def _steps(self, stage: str, done: int, total: int) -> None:
         self._record(metrics.MODEL_STEPS, total, stage=stage)

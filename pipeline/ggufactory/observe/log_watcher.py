@@ -45,7 +45,7 @@ class LogWatcher:
             self._last_evaluated = time.monotonic()
             self._line(f'evaluated="{done} of {total} layers and comparisons"')
 
-    def joined(self, session: Session) -> None:
+    def joined(self, session: Session, gpu_share: float) -> None:
         nodes = session.nodes()
         cpus = sum(node.get("CPU", 0) for node in nodes)
         dashboard = f" dashboard={session.dashboard}" if session.dashboard else ""

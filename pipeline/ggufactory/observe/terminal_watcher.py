@@ -62,7 +62,7 @@ class TerminalWatcher:
             self._evaluation = self._progress.add_task("evaluate", total=total, told="")
         self._progress.update(self._evaluation, total=total, completed=done, told="layers and comparisons")
 
-    def joined(self, session: Session) -> None:
+    def joined(self, session: Session, gpu_share: float) -> None:
         if session.dashboard:
             self._console.print(f"Ray's dashboard: {session.dashboard}")
 

@@ -52,6 +52,11 @@ def is_made_on_device(kind: str, held_type: str) -> bool:
     return TENSOR_TYPES[kind].is_quantized and kind != held_type
 
 
+def task_bytes(worker_bytes: int, gpu_share: float) -> int:
+    """What a task asks of its node's memory: `worker_bytes`, and more where it has a part of a GPU."""
+    return worker_bytes + (HOST_BYTES if gpu_share else 0)
+
+
 def device_bytes(pieces: Sequence[DevicePiece]) -> int:
     """Upper bound of what one span takes of a GPU, `BASE_BYTES` apart."""
     held = slices = encoded = 0
