@@ -24,6 +24,7 @@ from ggufactory.job.job_spec import parse_size
 from ggufactory.observe import imatrix_tables
 from ggufactory.observe.calibration_log import CalibrationLog
 from ggufactory.observe.console import stdout_console
+from ggufactory.observe.numbers import counted
 
 
 def add_calibrate_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -79,8 +80,8 @@ def _calibrate(options: argparse.Namespace) -> int:
     with exports_of(options) as exports, exports.run("calibrate", source_name(spec.source), log.warn):
         made = calibrate(spec, log)
     print(
-        f"{spec.to}: {len(made.imatrix.entries)} entries from {made.imatrix.chunk_count} chunks of {spec.context} "
-        f"tokens; perplexity {made.perplexity:.4f}; {made.bytes_read / 1e9:,.3f} GB of weights read"
+        f"{spec.to}: {len(made.imatrix.entries)} entries from {counted(made.imatrix.chunk_count, 'chunk')} of "
+        f"{spec.context} tokens; perplexity {made.perplexity:.4f}; {made.bytes_read / 1e9:,.3f} GB of weights read"
     )
     coverage = compute_statistics(made.imatrix, few=spec.coverage.tokens, reached=made.record.thin).experts
     imatrix_tables.print_experts(stdout_console(), coverage)
