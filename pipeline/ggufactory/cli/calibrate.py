@@ -10,6 +10,7 @@ from ggufactory.calibrate.imatrix_statistics import compute_statistics
 from ggufactory.calibrate.text.default_text import DEFAULT
 from ggufactory.checkpoint.source_name import source_name
 from ggufactory.cli.coverage_flags import add_coverage_flags, coverage_of
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import CALIBRATE, EXIT_CODES
 from ggufactory.cli.metrics_flags import add_outcome_flags, exports_of
 from ggufactory.job.calibration_job import calibrate
@@ -33,7 +34,7 @@ def add_calibrate_command(commands: argparse._SubParsersAction[argparse.Argument
         help="make an importance matrix",
         description=CALIBRATE,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("source", metavar="SOURCE", help="a checkpoint: a folder of safetensors, local, on s3:// or on hf://")

@@ -9,6 +9,7 @@ import math
 from ggufactory.choice.choose import Candidate, Choice, Where, choose, smallest
 from ggufactory.choice.hyperparameters import Hyperparameters
 from ggufactory.choice.need import GIB, KEPT_FREE, Need, layers_that_fit, need_of, usual_context
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import CHOOSE, EXIT_CODES
 from ggufactory.errors import InputError
 from ggufactory.job.measured_target import MeasuredTarget, read_target
@@ -28,7 +29,7 @@ def add_choose_command(commands: argparse._SubParsersAction[argparse.ArgumentPar
         help="say which rung to take for a memory",
         description=CHOOSE,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("target", metavar="TARGET", help="a folder, s3://bucket/prefix or hf://org/name with a manifest.json")

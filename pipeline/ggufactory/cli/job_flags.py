@@ -71,7 +71,7 @@ def add_run_flags(parser: argparse.ArgumentParser, *, if_locked: str | None) -> 
         type=_seconds,
         metavar="SECONDS",
         default=_GRACE_SECONDS,
-        help="after SIGTERM, time for what has begun to end (default: %(default)s)",
+        help="after SIGTERM, time for what has begun to end (default: %(default)g)",
     )
 
 
