@@ -84,3 +84,23 @@ def test_commands_of_the_pages_can_be_given(page: Path, capsys: pytest.CaptureFi
         command = tuple(words[: 2 if words[0] == "imatrix" else 1])
         flags = parser_of(command)._option_string_actions
         assert {word for word in words if word.startswith("--")} <= {*flags, "--help"}, span
+
+
+@pytest.mark.parametrize(
+    ("given_words", "told"),
+    [
+        ([], "ggufactory: the following arguments are required: COMMAND"),
+        (["quantise"], "invalid choice: 'quantise'"),
+        (["quantize", "m", "--grace", "abc"], "--grace: wanted 0 to 86400, found 'abc'"),
+        (["plan", "m", "--laddr", "Q8_0"], "unrecognized arguments: --laddr"),
+    ],
+)
+def test_what_cannot_be_parsed_is_told_in_a_line(
+    given_words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(given_words)
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert line.endswith("--help` says what there is")

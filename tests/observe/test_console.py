@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import pytest
 
+from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.errors import InputError
+from ggufactory.job.inspection import GgufSummary
 from ggufactory.observe.console import stdout_console, tell
 from ggufactory.observe.log_watcher import LogWatcher
 from ggufactory.observe.numbers import counted
-from ggufactory.observe.tables import plain_table, print_verdict
+from ggufactory.observe.tables import plain_table, print_inspection, print_verdict
 from ggufactory.publish.verify import Verdict
 
 
@@ -59,6 +62,21 @@ def test_a_terminal_gets_colours_unless_it_wants_none(
     print_verdict(stdout_console(), Verdict("a[/b]-Q8_0.gguf", "Q8_0", 5, "is missing"))
     assert f"a[/b]-Q8_0.gguf  5 B  {shown}" in terminal.getvalue()
     assert ("\x1b[3" in terminal.getvalue()) == (no_color is None)
+
+
+def test_numbers_of_single_precision_have_the_digits_that_they_are_written_with(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    metadata = (
+        KeyValue("epsilon", ValueType.FLOAT32, struct.unpack("<f", struct.pack("<f", 1e-5))[0]),
+        KeyValue("scores", ValueType.ARRAY, (struct.unpack("<f", struct.pack("<f", 0.1))[0], 2.0), ValueType.FLOAT32),
+        KeyValue("tokens", ValueType.ARRAY, ("a", "b", "c", "d", "e"), ValueType.STRING),
+    )
+    print_inspection(stdout_console(), GgufSummary("m.gguf", 1, 1, metadata, 1, 1, ()))
+    said = capsys.readouterr().out
+    assert "epsilon  FLOAT32  1e-05\n" in said
+    assert "2 x FLOAT32: 0.1, 2.0\n" in said
+    assert "5 x STRING: 'a', 'b', 'c', 'd' …\n" in said
 
 
 def test_a_log_has_a_line_for_each_event_whatever_a_message_holds(capsys: pytest.CaptureFixture[str]) -> None:

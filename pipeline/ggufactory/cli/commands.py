@@ -13,7 +13,7 @@ from ggufactory.cli.choose import add_choose_command
 from ggufactory.cli.evaluate import add_evaluate_command
 from ggufactory.cli.fetch import add_fetch_command
 from ggufactory.cli.gc import add_gc_command
-from ggufactory.cli.help_format import HelpFormatter
+from ggufactory.cli.help_format import CommandParser, HelpFormatter
 from ggufactory.cli.help_texts import ABOUT, EXIT_CODES
 from ggufactory.cli.imatrix import add_imatrix_commands
 from ggufactory.cli.inspect import add_inspect_command
@@ -67,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Of every command; what it returns has the command's function as `command`."""
-    parser = argparse.ArgumentParser("ggufactory", description=ABOUT, epilog=EXIT_CODES, formatter_class=HelpFormatter)
+    parser: argparse.ArgumentParser = CommandParser(
+        "ggufactory", description=ABOUT, epilog=EXIT_CODES, formatter_class=HelpFormatter
+    )
     parser.add_argument("--version", action="version", version=f"ggufactory {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in _COMMANDS:

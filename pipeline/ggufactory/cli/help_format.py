@@ -1,9 +1,11 @@
-"""The help of commands, in the width of the terminal."""
+"""The help of commands, in the width of the terminal, and their errors, in a line."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import textwrap
+from typing import NoReturn
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -26,3 +28,11 @@ class HelpFormatter(argparse.HelpFormatter):
             if line:
                 wrapped.append(indent + line)
         return "\n".join(wrapped)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An error is one line, as every other of ours: the usage of a command with forty flags would hide it."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}. `{self.prog} --help` says what there is", file=sys.stderr)
+        sys.exit(2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -11,7 +12,7 @@ from rich.text import Text
 from ggufactory.calibrate.imatrix import ImportanceMatrix
 from ggufactory.calibrate.record import CalibrationRecord
 from ggufactory.checkpoint.summary import CheckpointSummary
-from ggufactory.container.metadata import KeyValue
+from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.job.inspection import GgufSummary
 from ggufactory.job.ladder_job import Result
 from ggufactory.observe.console import tell
@@ -23,6 +24,7 @@ from ggufactory.plan.processor_time import processor_seconds
 from ggufactory.publish.verify import Verdict
 
 _VALUE_SHOWN = 60
+_ITEMS_SHOWN = 4
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -125,10 +127,17 @@ def _print_gguf(console: Console, found: GgufSummary) -> None:
 def _shown(kv: KeyValue) -> str:
     if isinstance(kv.value, tuple):
         kind = kv.item_type.name if kv.item_type is not None else ""
-        return f"{len(kv.value):,} x {kind}: {str(kv.value[:4])[1:-1]} …"
-    text = kv.value if isinstance(kv.value, str) else repr(kv.value)
+        return f"{len(kv.value):,} x {kind}: {_items(kv)}"
+    text = str(np.float32(kv.value)) if kv.type is ValueType.FLOAT32 else str(kv.value)
     line = text.replace("\n", "\\n")
     return line if len(line) <= _VALUE_SHOWN else f"{line[:_VALUE_SHOWN]}… ({len(line)} characters)"
+
+
+def _items(kv: KeyValue) -> str:
+    """The first few of an array."""
+    assert isinstance(kv.value, tuple)
+    first = [str(np.float32(v)) if kv.item_type is ValueType.FLOAT32 else repr(v) for v in kv.value[:_ITEMS_SHOWN]]
+    return ", ".join(first) + (" …" if len(kv.value) > _ITEMS_SHOWN else "")
 
 
 def _print_facts(console: Console, facts: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> None:
