@@ -6,7 +6,8 @@ says what to do about it. Bad input never shows a traceback: `cli.main` prints `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class GgufactoryError(Exception):
@@ -26,6 +27,23 @@ class GgufactoryError(Exception):
         # Errors cross process borders (a worker raises, the driver reports), and exceptions with
         # keyword-only arguments do not survive the default pickling.
         return (_rebuild, (type(self), self.__dict__.copy()))
+
+
+def did_you_mean(given: str, known: Iterable[str], listed: str = "") -> str:
+    """The `fix` for a name that is none: those of `known` that look like it, else all of them, or `listed` instead.
+
+    Case and separators do not count: Q4KM is near to Q4_K_M.
+    """
+    names = {_folded(name): name for name in known}
+    near = difflib.get_close_matches(_folded(given), names, n=3, cutoff=0.7)
+    if not near:
+        return f"Known: {listed or ', '.join(names.values())}"
+    exact = [match for match in near if match == _folded(given)]
+    return f"Did you mean {' or '.join(names[match] for match in exact or near)}?"
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").strip()
 
 
 def _rebuild(kind: type[GgufactoryError], state: dict[str, object]) -> GgufactoryError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,30 @@ def test_nothing_fits(measured: MadeTarget, capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().err
     assert "no rung fits into 4.0 GiB of VRAM: the smallest, Q4_K_M, needs 6.0 GiB" in said
     assert "15 of 33 layers on the GPU (-ngl 15)" in said
-    found = as_json(measured, capsys, "--vram", "4", "--ram", "5")
+    advised = re.search(r"With ([\d.]+) GiB of RAM besides", said)
+    assert advised
+    found = as_json(measured, capsys, "--vram", "4", "--ram", advised[1])
     assert (found["rung"], found["where"], found["gpu_layers"]) == ("Q4_K_M", "VRAM and RAM", 15)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--ram", "6.9", "--context", "9000"], "with --context 4352 it fits as it is"),
+        (["--vram", "6.5", "--context", "60000"], "with --context 3584 it fits as it is"),
+        (["--vram", "2", "--ram", "4"], "With 2.1 GiB more of RAM it fits (--ram)"),
+    ],
+)
+def test_what_is_advised_where_nothing_fits_is_enough(
+    measured: MadeTarget, flags: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["choose", measured.uri, *flags]) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    if shorter := re.search(r"--context (\d+) it fits", said):
+        assert as_json(measured, capsys, *flags[:2], "--context", shorter[1])["rung"] == "Q4_K_M"
+    else:
+        assert as_json(measured, capsys, "--vram", "2", "--ram", "6.1")["rung"] == "Q4_K_M"
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,12 @@ def test_every_rung_is_labelled_once() -> None:
         assert words.count(point.name) == 1, point.name
 
 
+@pytest.mark.parametrize(("size", "unit"), [(8_000_000, "MB"), (5_000_000_000, "GB"), (700_000_000_000, "GB")])
+def test_sizes_are_told_in_the_unit_of_the_largest(size: int, unit: str) -> None:
+    drawn = draw_quality([Point("A", size, 0.01), Point("B", size // 3, 0.1)], "title", ".svg").decode()
+    assert f"<!-- size of the file or files ({unit}) -->" in drawn
+
+
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_the_same_every_time(suffix: str) -> None:
     points = _recorded()[:5]

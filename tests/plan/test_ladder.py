@@ -115,3 +115,25 @@ def test_options_that_cannot_be_meant(options: dict[str, object], told: str) -> 
 def test_metadata_adds_up() -> None:
     one, other = KeyValue("a", ValueType.UINT32, 1), KeyValue("b", ValueType.UINT32, 2)
     assert Options(metadata=(other,)).over(Options(metadata=(one,))).metadata == (one, other)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("Q4KM", "Q4_K_M"),
+        ("iq2-xs", "IQ2_XS"),
+        ("q6_k_xl", "Q6_K_L or Q3_K_XL or Q6_K"),
+        ("bartowsky", "bartowski"),
+        ("imatrix_small", "imatrix-small"),
+    ],
+)
+def test_a_rung_that_is_nearly_right(given: str, meant: str) -> None:
+    assert resolve([given], NO_OPTIONS)[1] == [
+        f"unknown rung {given!r}: not a file type of llama-quantize. Did you mean {meant}?"
+    ]
+
+
+def test_a_rung_like_none_gets_the_list_of_all() -> None:
+    (fault,) = resolve(["XYZ"], NO_OPTIONS)[1]
+    for name in (*FILE_TYPES, *VARIANTS, *LADDERS):
+        assert name in fault

@@ -19,6 +19,7 @@ from ggufactory.calibrate.imatrix import ImportanceMatrix, read_importance_matri
 from ggufactory.checkpoint import Checkpoint, open_checkpoint
 from ggufactory.errors import PlanError
 from ggufactory.plan import plan as planning
+from ggufactory.plan.options import NO_OPTIONS, Options
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.summary import as_json
 from ggufactory.storage.protocol import PartLimits
@@ -48,6 +49,7 @@ def _plan(
     importance: ImportanceMatrix | None = None,
     span_bytes: int | None = None,
     quantizable: frozenset[str] = EVERY_KERNEL,
+    options: Options = NO_OPTIONS,
 ) -> Plan:
     return planning.make(
         model,
@@ -59,6 +61,7 @@ def _plan(
         importance_matrix=importance,
         quantizable=quantizable,
         span_bytes=span_bytes,
+        options=options,
     )
 
 
@@ -127,6 +130,21 @@ def test_a_width_that_no_block_divides_is_told(checkpoint: Checkpoint, model: Mo
     plan = _plan(checkpoint, replace(model, tensors=narrow), ["Q4_K_M"])
     assert plan.rungs[0].decisions["blk.0.attn_q.weight"].type == "Q5_0"
     assert any("4 tensors are Q5_0 instead of Q4_K" in note for note in plan.notes)
+
+
+def test_options_that_name_nothing_are_told_once(checkpoint: Checkpoint, model: Model, tinylm_imatrix: str) -> None:
+    options = Options(tensor_types=(("attn_w", "Q8_0"), ("attn_v", "Q8_0")), exclude_importance=("ffn_upp", "ffn_up"))
+    matrix = read_importance_matrix(tinylm_imatrix)
+    plan = _plan(checkpoint, model, ["Q4_K_M", "Q4_K_S"], importance=matrix, options=options)
+    told = [note for note in plan.notes if "no name" in note or "no entry of" in note]
+    assert told == [
+        "attn_w=Q8_0 is the type of no tensor: no name matches 'attn_w'",
+        "no entry of the importance matrix holds 'ffn_upp', which is to be included or excluded",
+    ]
+    plan = _plan(checkpoint, model, ["Q4_K_M"], options=options)
+    assert [note for note in plan.notes if "no name" in note or "no entry of" in note] == told[:1], (
+        "without a matrix nothing is left out"
+    )
 
 
 def test_a_part_that_the_target_does_not_take(checkpoint: Checkpoint, model: Model) -> None:

@@ -54,7 +54,9 @@ def test_what_is_written_counts_beside_the_quantizers(tinylm: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
-        (0.2, "1 core minute"),
+        (0.2, "1 core second"),
+        (41.3, "42 core seconds"),
+        (70, "1 core minute"),
         (90, "2 core minutes"),
         (5000, "1.4 core hours"),
         (86400, "24 core hours"),

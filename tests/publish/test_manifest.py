@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ggufactory.errors import InputError
 from ggufactory.job import ladder_job
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.plan.options import Options
-from ggufactory.publish import manifest
+from ggufactory.publish import copies, manifest
 from ggufactory.publish.entry import entries_of
 from ggufactory.publish.header import CardHeader, read_header
 from ggufactory.publish.recipe import expand
@@ -198,3 +199,33 @@ def test_headers(tmp_path: Path) -> None:
     assert read_header(str(tmp_path / "b.md")) == CardHeader({"quantized_by": "me"}, "Text.")
     with pytest.raises(InputError, match="no such file"):
         read_header(str(tmp_path / "c.md"))
+
+
+def test_a_copied_target_keeps_its_entries_and_loses_those_of_files_that_differ(tmp_path: Path) -> None:
+    made = made_target(tmp_path / "made", {"Q8_0": 1000, "Q6_K": 800, "Q4_K_M": 500})
+    copy = tmp_path / "copy"
+    shutil.copytree(made.folder, copy)
+    damaged = copy / "name-Q6_K.gguf"
+    damaged.write_bytes(damaged.read_bytes()[::-1])
+    store = open_store(str(copy))
+    manifest.merge(store, {})
+    entries = manifest.require(store).entries
+    original = manifest.require(open_store(made.uri)).entries
+    assert sorted(entries) == ["name-Q4_K_M.gguf", "name-Q8_0.gguf"]
+    for name, entry in entries.items():
+        info = store.stat(name)
+        assert info is not None
+        assert entry == {**original[name], "etag": info.etag}
+        assert entry["etag"] != original[name]["etag"]
+
+
+def test_files_of_the_listed_tags_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = made_target(tmp_path, {"Q8_0": 1000, "Q4_K_M": 500})
+
+    def refuse(*_: object) -> Checksum:
+        raise AssertionError("a file was read")
+
+    monkeypatch.setattr(copies, "checksum_object", refuse)
+    before = (tmp_path / "manifest.json").read_bytes()
+    manifest.merge(open_store(made.uri), {})
+    assert (tmp_path / "manifest.json").read_bytes() == before

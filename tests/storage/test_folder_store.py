@@ -255,7 +255,9 @@ def test_a_disk_that_is_too_small_is_found_when_the_upload_is_made(
 ) -> None:
     monkeypatch.delattr(os, "posix_fallocate")  # it would fill the disk before it fails
     size = shutil.disk_usage(root).free + (1 << 40)
-    with pytest.raises(UnavailableError, match=rf"m\.gguf: needs {size} bytes .* \d+ are free"):
+    with pytest.raises(
+        UnavailableError, match=rf"m\.gguf: needs {size:,} bytes on the disk of {root}, [\d,]+ are free"
+    ):
         store.create_upload("m.gguf", size, {})
     assert list((root / ".ggufactory" / "uploads").iterdir()) == []
 
@@ -265,7 +267,7 @@ def test_a_disk_that_fills_while_the_space_is_claimed(
     store: Store, root: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     fail(monkeypatch, "posix_fallocate", number)
-    with pytest.raises(UnavailableError, match=r"m: needs 4 bytes .* \d+ are free"):
+    with pytest.raises(UnavailableError, match=r"m: needs 4 bytes .* [\d,]+ are free"):
         store.create_upload("m", 4, {})
     assert list((root / ".ggufactory" / "uploads").iterdir()) == []
 

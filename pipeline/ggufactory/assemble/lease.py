@@ -123,9 +123,9 @@ def acquire(store: Store, job: str, *, seconds: float = LEASE_SECONDS) -> Lease:
         now = time.time()
         if found and found[0].is_live(now):
             raise LeaseHeldError(
-                f"{store.uri}: {found[0].owner} holds the lease since {_clock(found[0].since)}, "
-                f"renewed until {_clock(found[0].expires)}",
-                fix="Wait for that run to end, or use --if-locked skip",
+                f"{store.uri}: {found[0].owner} holds the lease (since {_clock(found[0].since)}, "
+                f"renewed until {_clock(found[0].expires)})",
+                fix="Wait for that run to end; with --if-locked skip, `quantize` and `sync` pass the target over",
             )
         record = LeaseRecord(owner, now, now + seconds)
         tag = _write(store, record, found[1] if found else None)

@@ -10,6 +10,7 @@ from ggufactory.calibrate.imatrix_statistics import compute_statistics
 from ggufactory.calibrate.text.default_text import DEFAULT
 from ggufactory.checkpoint.source_name import source_name
 from ggufactory.cli.coverage_flags import add_coverage_flags, coverage_of
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import CALIBRATE, EXIT_CODES
 from ggufactory.cli.metrics_flags import add_outcome_flags, exports_of
 from ggufactory.job.calibration_job import calibrate
@@ -24,6 +25,7 @@ from ggufactory.job.job_spec import parse_size
 from ggufactory.observe import imatrix_tables
 from ggufactory.observe.calibration_log import CalibrationLog
 from ggufactory.observe.console import stdout_console
+from ggufactory.observe.numbers import counted
 
 
 def add_calibrate_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,7 +34,7 @@ def add_calibrate_command(commands: argparse._SubParsersAction[argparse.Argument
         help="make an importance matrix",
         description=CALIBRATE,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("source", metavar="SOURCE", help="a checkpoint: a folder of safetensors, local, on s3:// or on hf://")
@@ -79,8 +81,8 @@ def _calibrate(options: argparse.Namespace) -> int:
     with exports_of(options) as exports, exports.run("calibrate", source_name(spec.source), log.warn):
         made = calibrate(spec, log)
     print(
-        f"{spec.to}: {len(made.imatrix.entries)} entries from {made.imatrix.chunk_count} chunks of {spec.context} "
-        f"tokens; perplexity {made.perplexity:.4f}; {made.bytes_read / 1e9:,.3f} GB of weights read"
+        f"{spec.to}: {len(made.imatrix.entries)} entries from {counted(made.imatrix.chunk_count, 'chunk')} of "
+        f"{spec.context} tokens; perplexity {made.perplexity:.4f}; {made.bytes_read / 1e9:,.3f} GB of weights read"
     )
     coverage = compute_statistics(made.imatrix, few=spec.coverage.tokens, reached=made.record.thin).experts
     imatrix_tables.print_experts(stdout_console(), coverage)

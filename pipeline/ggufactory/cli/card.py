@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import CARD, EXIT_CODES
 from ggufactory.publish import manifest
 from ggufactory.publish.header import read_header
@@ -19,7 +20,7 @@ def add_card_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
         help="make a target's model card and checksums anew",
         description=CARD,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("target", metavar="TARGET", help="a folder or s3://bucket/prefix with a manifest.json")

@@ -9,6 +9,7 @@ import math
 from ggufactory.choice.choose import Candidate, Choice, Where, choose, smallest
 from ggufactory.choice.hyperparameters import Hyperparameters
 from ggufactory.choice.need import GIB, KEPT_FREE, Need, layers_that_fit, need_of, usual_context
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import CHOOSE, EXIT_CODES
 from ggufactory.errors import InputError
 from ggufactory.job.measured_target import MeasuredTarget, read_target
@@ -16,6 +17,10 @@ from ggufactory.publish.guide import in_gib, reason_of
 
 _MOST_GB = 1 << 20
 _MOST_CONTEXT = 1 << 24
+_SHORTEST = 512
+"""Tokens of the shortest context that is worth advising."""
+_STEP = 256
+"""Contexts that are advised are multiples of it, as llama.cpp rounds them."""
 
 
 def add_choose_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,7 +29,7 @@ def add_choose_command(commands: argparse._SubParsersAction[argparse.ArgumentPar
         help="say which rung to take for a memory",
         description=CHOOSE,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("target", metavar="TARGET", help="a folder, s3://bucket/prefix or hf://org/name with a manifest.json")
@@ -83,20 +88,35 @@ def _nothing_fits(
     target: str, rung: Candidate, model: Hyperparameters, context: int, vram: int, ram: int
 ) -> InputError:
     need = need_of(rung.bytes, model, context)
-    layers = layers_that_fit(need, model, vram - KEPT_FREE)
     given = " and ".join(f"{in_gib(size)} of {kind}" for kind, size in (("VRAM", vram), ("RAM", ram)) if size)
-    fix = "Give a shorter --context"
+    usable = sum(max(size - KEPT_FREE, 0) for size in (vram, ram))
+    missing = _in_tenths(need.total - usable + (0 if ram else KEPT_FREE))
+    fixes = [f"With {missing} more of RAM it fits (--ram)"]
     if vram and not ram:
-        missing = max(need.total - max(vram - KEPT_FREE, 0), 0) + KEPT_FREE
-        fix = (
-            f"With {in_gib(missing)} of RAM besides (--ram), llama.cpp runs it with {layers} of {model.layers + 1} "
-            f"layers on the GPU (-ngl {layers}); or give a shorter --context"
-        )
+        layers = layers_that_fit(need, model, vram - KEPT_FREE)
+        fixes = [
+            f"With {missing} of RAM besides (--ram), llama.cpp runs it with {layers} of {model.layers + 1} layers on "
+            f"the GPU (-ngl {layers})"
+        ]
+    if shorter := _context_that_fits(rung, model, context, usable):
+        fixes.append(f"with --context {shorter} it fits as it is")
     return InputError(
         f"{target}: no rung fits into {given}: the smallest, {rung.name}, needs {_needs(need, context)}, and "
         f"{in_gib(KEPT_FREE)} of each memory stays free",
-        fix=fix,
+        fix="; ".join(fixes),
     )
+
+
+def _in_tenths(count: int) -> str:
+    """As `in_gib`, and never less than `count`: what is advised has to be enough."""
+    return f"{math.ceil(10 * count / GIB) / 10:.1f} GiB"
+
+
+def _context_that_fits(rung: Candidate, model: Hyperparameters, context: int, memory: int) -> int | None:
+    """The longest of a half, a quarter, … of `context`; None where even a short one is too much."""
+    halves = ((context >> times) // _STEP * _STEP for times in range(1, context.bit_length()))
+    fitting = (half for half in halves if half >= _SHORTEST and need_of(rung.bytes, model, half).total <= memory)
+    return next(fitting, None)
 
 
 def _as_json(found: Choice, target: MeasuredTarget, context: int) -> dict[str, object]:

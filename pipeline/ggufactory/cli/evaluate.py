@@ -8,6 +8,7 @@ import posixpath
 from dataclasses import asdict
 
 from ggufactory.checkpoint.source_name import source_name
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import EVALUATE, EXIT_CODES
 from ggufactory.cli.metrics_flags import add_outcome_flags, exports_of
 from ggufactory.evaluate.arithmetic import ACTIVATIONS, COMPUTE_DTYPES, DEVICES, EXACT
@@ -27,7 +28,7 @@ def add_evaluate_command(commands: argparse._SubParsersAction[argparse.ArgumentP
         help="compare a ladder with its source",
         description=EVALUATE,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("places", metavar="TARGET|GGUF", nargs="+", help="targets with a manifest.json, or .gguf files")

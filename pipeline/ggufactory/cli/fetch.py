@@ -6,6 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import EXIT_CODES, FETCH
 from ggufactory.errors import InputError
 from ggufactory.observe.fetch_progress import FetchProgress
@@ -27,7 +28,7 @@ def add_fetch_command(commands: argparse._SubParsersAction[argparse.ArgumentPars
         help="download a rung and check it",
         description=FETCH,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("target", metavar="TARGET", help="s3://bucket/prefix, hf://org/name or a folder with a manifest.json")

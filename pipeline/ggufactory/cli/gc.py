@@ -8,6 +8,7 @@ import time
 
 from ggufactory.assemble.lease import leased
 from ggufactory.cli.duration import parse_duration
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import EXIT_CODES, GC
 from ggufactory.cli.metrics_flags import add_outcome_flags, exports_of
 from ggufactory.job.leftovers import find_leftovers, remove
@@ -23,7 +24,7 @@ def add_gc_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         help="list or delete what abandoned jobs left in a target",
         description=GC,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("target", metavar="TARGET", help="a folder or s3://bucket/prefix")

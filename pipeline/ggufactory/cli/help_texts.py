@@ -6,7 +6,8 @@ on S3. Every file is byte-identical to what llama.cpp's convert_hf_to_gguf.py an
 
   ggufactory inspect ./Llama-3.1-8B-Instruct
   ggufactory plan ./Llama-3.1-8B-Instruct --ladder Q8_0,Q6_K,Q4_K_M
-  ggufactory quantize ./Llama-3.1-8B-Instruct --to ./out --ladder Q8_0,Q6_K,Q4_K_M --imatrix imatrix.gguf
+  ggufactory quantize ./Llama-3.1-8B-Instruct --to ./out \\
+      --ladder Q8_0,Q6_K,Q4_K_M --imatrix imatrix.gguf
   ggufactory verify ./out
 """
 
@@ -19,10 +20,11 @@ makes only what is not there yet. S3 is configured the usual way: AWS_ENDPOINT_U
 your own, and credentials from the environment, ~/.aws or the instance.
 
   ggufactory quantize ./model --to ./out --ladder Q8_0,Q4_K_M
-  ggufactory quantize s3://models/llama --to s3://gguf/llama --ladder Q4_K_M --imatrix imatrix.gguf
-  ggufactory quantize model-BF16-00001-of-00003.gguf --to ./out --ladder Q8_0,Q4_K_M
+  ggufactory quantize s3://models/llama --to s3://gguf/llama \\
+      --ladder bartowski --imatrix imatrix.gguf
+  ggufactory quantize model-BF16-00001-of-00003.gguf --to ./out --ladder Q8_0
   ggufactory quantize --job job.yaml --ray-address auto
-  ggufactory quantize ./model --to ./out --ladder IQ2_XS --calibrate-text calibration.txt
+  ggufactory quantize ./model --to out --ladder IQ2_M --calibrate-text default
 
 With --calibrate-text the job makes its importance matrix first, TARGET/NAME.imatrix.gguf; a later run finds it there.
 With --evaluate-text it compares the rungs with SOURCE at the end; the figures are in the manifest and the card.
@@ -41,8 +43,8 @@ first file of each rung is written; it holds all metadata and no tensor. Give th
 run that made the files, with what has changed; nothing is written when that would change a tensor.
 
   ggufactory quantize ./model --to ./out --ladder Q4_K_M --split-max-size 45G
-  ggufactory republish-header ./model --to ./out --ladder Q4_K_M --split-max-size 45G \\
-      --override-kv general.name=str:Better
+  ggufactory republish-header ./model --to ./out --ladder Q4_K_M \\
+      --split-max-size 45G --override-kv general.name=str:Better
 """
 
 PLAN = """\
@@ -83,7 +85,7 @@ Download a rung, all files of it, over several connections, and check its SHA-25
 when it is whole and right; until then it is NAME.part, and the same command goes on with it.
 
   ggufactory fetch s3://gguf/llama Q4_K_M --to ./models
-  ggufactory fetch hf://org/Llama-3.1-8B-Instruct-GGUF Q4_K_M --public-key minisign.pub
+  ggufactory fetch hf://org/Llama-3.1-8B-GGUF Q4_K_M --public-key minisign.pub
   ggufactory fetch s3://gguf/llama Q4_K_M --link --expires 2h
 """
 
@@ -103,9 +105,9 @@ IMATRIX_SHOW = """\
 Say what an importance matrix holds: the statistics of `llama-imatrix --show-statistics`, each in its
 definition and its order, and how many tokens reached each expert of a mixture.
 
-  sum        of the mean squared activations of the columns; min, max, mean and sd are theirs too
+  sum        of the columns' mean squared activations; min, max, mean, sd too
   active     columns above 1e-5
-  entropy    of the columns' shares of the sum, in bits, and as a share of the largest possible
+  entropy    of the columns' shares of the sum, in bits; of max: of the most
   ZD         columns more than one standard deviation above the mean
   cosine     similarity to the same tensor one layer before
 
@@ -130,7 +132,8 @@ Kill it at any moment and start the same command again: it goes on after the las
 divide the chunks (each reads all layers) or the layers (each reads its own); the file is the same in every way.
 
   ggufactory calibrate ./model --text calibration.txt --to imatrix.gguf
-  ggufactory calibrate s3://models/large --text calibration.txt --to s3://gguf/large/imatrix.gguf --ray-address auto
+  ggufactory calibrate s3://models/large --text calibration.txt \\
+      --to s3://gguf/large/imatrix.gguf --ray-address auto
   ggufactory calibrate ./mixture --to imatrix.gguf --chunks 100 --coverage more
   ggufactory quantize ./model --to ./out --ladder IQ2_XS --imatrix imatrix.gguf
 
@@ -165,10 +168,10 @@ else, one after the other in order of priority, on one Ray. A model that fails d
 A catalogue has a target, and models with the fields of a job file (`ggufactory quantize --help`):
 
   target: s3://gguf
-  ladder: bartowski                       # of models that have none of their own
+  ladder: bartowski              # of models that have none of their own
   models:
-    - {source: "hf://org/name", revision: latest, imatrix: name.imatrix.gguf, priority: 10}
-    - {source: s3://models/other, ladder: [Q8_0, Q4_K_M], target: s3://gguf/other}
+    - {source: "hf://org/name", revision: latest, imatrix: a.gguf, priority: 10}
+    - {source: s3://models/other, ladder: [Q8_0, Q6_K], target: s3://gguf/b}
 
 The run holds a lease of each target that it works on, so that two of them never do the same work.
 """
@@ -198,7 +201,8 @@ and the memory is that of one layer, whatever the models' sizes. Activations are
 llama.cpp does on a CPU, so divergences below 0.001 come out lower; with --activations as-llama.cpp they are.
 
   ggufactory evaluate ./out --source ./model --text evaluation.txt
-  ggufactory evaluate a-Q4_K_M.gguf b-IQ3_XXS.gguf --source ./model --text evaluation.txt --json
+  ggufactory evaluate a-Q4_K_M.gguf b-IQ3_XXS.gguf --source ./model \\
+      --text evaluation.txt --json
 """
 
 CHOOSE = """\
@@ -209,15 +213,18 @@ near within its error; where nothing was measured, the one with the most bits pe
 VRAM is preferred to a better one that needs the RAM as well.
 
   ggufactory choose ./out --vram 8
-  ggufactory choose hf://org/Llama-3.1-8B-Instruct-GGUF --vram 12 --ram 32 --context 32768
+  ggufactory choose hf://org/Llama-8B-GGUF --vram 8 --ram 32 --context 32768
 
 Where nothing fits, it says what the smallest needs, and the exit code is 2.
 """
 
 EXIT_CODES = """\
 exit codes:
-  0  done, or nothing to do           4  the store or the cluster cannot be reached, or is full
-  1  unexpected                       5  another run holds the lease of the target
-  2  the input or the request is wrong          130, 143  stopped by a signal; the same command resumes
-  3  some spans failed; the same command resumes
+  0         done, or nothing to do
+  1         unexpected
+  2         the input or the request is wrong
+  3         some spans failed; the same command resumes
+  4         the store or the cluster cannot be reached, or is full
+  5         another run holds the lease of the target
+  130, 143  stopped by a signal; the same command resumes
 """

@@ -11,6 +11,7 @@ from ggufactory.calibrate.imatrix_plot import check_plot, write_plot
 from ggufactory.calibrate.imatrix_statistics import compute_statistics
 from ggufactory.calibrate.merge import merge
 from ggufactory.calibrate.record import record_of
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import EXIT_CODES, IMATRIX, IMATRIX_MERGE, IMATRIX_SHOW
 from ggufactory.errors import InputError
 from ggufactory.observe import imatrix_tables
@@ -19,17 +20,16 @@ from ggufactory.observe.console import stdout_console
 
 def add_imatrix_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The group and its commands."""
-    raw = argparse.RawDescriptionHelpFormatter
     group = commands.add_parser(
         "imatrix",
         help="show, merge and convert importance matrices",
         description=IMATRIX,
         epilog=EXIT_CODES,
-        formatter_class=raw,
+        formatter_class=HelpFormatter,
     ).add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     show = group.add_parser(
-        "show", help="statistics of a file", description=IMATRIX_SHOW, epilog=EXIT_CODES, formatter_class=raw
+        "show", help="statistics of a file", description=IMATRIX_SHOW, epilog=EXIT_CODES, formatter_class=HelpFormatter
     )
     show.add_argument("file", metavar="FILE", help="a .gguf or .dat file, local, on s3:// or on hf://")
     show.add_argument("--json", action="store_true", help="print the statistics as JSON")
@@ -38,7 +38,11 @@ def add_imatrix_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     show.set_defaults(command=_show)
 
     add = group.add_parser(
-        "merge", help="several files as one", description=IMATRIX_MERGE, epilog=EXIT_CODES, formatter_class=raw
+        "merge",
+        help="several files as one",
+        description=IMATRIX_MERGE,
+        epilog=EXIT_CODES,
+        formatter_class=HelpFormatter,
     )
     add.add_argument("files", nargs="+", metavar="FILE", help="a .gguf or .dat file, local, on s3:// or on hf://")
     add.add_argument("--to", required=True, metavar="OUT", help="a .gguf or .dat file, local or on s3://")

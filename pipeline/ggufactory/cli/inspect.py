@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import EXIT_CODES, INSPECT
 from ggufactory.errors import InputError
 from ggufactory.job.error_inspection import read_errors
@@ -22,7 +23,7 @@ def add_inspect_command(commands: argparse._SubParsersAction[argparse.ArgumentPa
         help="summarize a checkpoint or a GGUF file, or the errors of a target",
         description=INSPECT,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add(

@@ -71,14 +71,17 @@ def add_run_flags(parser: argparse.ArgumentParser, *, if_locked: str | None) -> 
         type=_seconds,
         metavar="SECONDS",
         default=_GRACE_SECONDS,
-        help="after SIGTERM, time for what has begun to end (default: %(default)s)",
+        help="after SIGTERM, time for what has begun to end (default: %(default)g)",
     )
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
     if not 0 <= seconds <= _LONGEST_GRACE_SECONDS:
-        raise argparse.ArgumentTypeError(f"wanted 0 to {_LONGEST_GRACE_SECONDS}, found {text}")
+        raise argparse.ArgumentTypeError(f"wanted 0 to {_LONGEST_GRACE_SECONDS}, found {text!r}")
     return seconds
 
 

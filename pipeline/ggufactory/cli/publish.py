@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import EXIT_CODES, PUBLISH
 from ggufactory.errors import InputError
 from ggufactory.observe.console import stdout_console
@@ -21,7 +22,7 @@ def add_publish_command(commands: argparse._SubParsersAction[argparse.ArgumentPa
         help="upload a target to the Hugging Face hub",
         description=PUBLISH,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("target", metavar="TARGET", help="a folder or s3://bucket/prefix with a manifest.json")

@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import EXIT_CODES, STATUS
 from ggufactory.cli.metrics_flags import add_outcome_flags, exports_of
 from ggufactory.errors import InputError
@@ -23,7 +24,7 @@ def add_status_command(commands: argparse._SubParsersAction[argparse.ArgumentPar
         help="say how far the jobs of a target are",
         description=STATUS,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("target", metavar="TARGET", help="a folder or s3://bucket/prefix; or a job file that names one")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from ggufactory import interrupts
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import EXIT_CODES, SUBMIT
 from ggufactory.job.submission import Submission, submit
 
@@ -16,7 +17,7 @@ def add_submit_command(commands: argparse._SubParsersAction[argparse.ArgumentPar
         help="run a job on a cluster",
         description=SUBMIT,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("job", metavar="JOB.yaml", help="the job, as `ggufactory quantize --job` takes it")

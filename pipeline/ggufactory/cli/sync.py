@@ -8,6 +8,7 @@ import sys
 import time
 
 from ggufactory.cli.duration import parse_duration
+from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import EXIT_CODES, SYNC
 from ggufactory.cli.job_flags import add_run_flags
 from ggufactory.cli.metrics_flags import add_metrics_flags, exports_of
@@ -25,7 +26,7 @@ def add_sync_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
         help="make what a catalogue of models lacks",
         description=SYNC,
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument
     add("catalog", metavar="CATALOG.yaml", help="names models, ladders and targets")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
-_GIGABYTE = 1e9
+_UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 _MAX_TITLE, _MAX_NAME = 120, 40
 """Characters; longer ones are cut."""
 _DISTANCES = (6, 11, 17, 24, 32, 41)
@@ -72,7 +72,8 @@ def draw_quality(points: Sequence[Point], title: str, suffix: str, description: 
         canvas = FigureCanvasAgg(figure)
         axes = figure.subplots()
         axes.set_title(label(title, _MAX_TITLE))
-        axes.set_xlabel("size of the file or files (GB)")
+        unit, scale = _unit(points)
+        axes.set_xlabel(f"size of the file or files ({unit})")
         axes.set_ylabel("mean Kullback-Leibler divergence from the source (nats)")
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -81,15 +82,21 @@ def draw_quality(points: Sequence[Point], title: str, suffix: str, description: 
         axes.set_axisbelow(True)
         axes.margins(x=0.1, y=0.1)
         axes.plot(
-            [point.bytes / _GIGABYTE for point in points],
+            [point.bytes / scale for point in points],
             [point.divergence for point in points],
             "o",
             color=POINT,
             markersize=5,
         )
         canvas.draw()  # type: ignore[no-untyped-call]
-        _label(axes, points, canvas.get_renderer())  # type: ignore[no-untyped-call]
+        _label(axes, points, scale, canvas.get_renderer())  # type: ignore[no-untyped-call]
         return picture(figure, suffix, description)
+
+
+def _unit(points: Sequence[Point]) -> tuple[str, float]:
+    """The unit that the largest file is told in, and its bytes."""
+    largest = max((point.bytes for point in points), default=0)
+    return next(((unit, scale) for unit, scale in _UNITS if largest >= scale), ("B", 1.0))
 
 
 def _plain_ticks(axes: Axes) -> None:
@@ -103,21 +110,21 @@ def _plain_ticks(axes: Axes) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def _label(axes: Axes, points: Sequence[Point], renderer: RendererAgg) -> None:
+def _label(axes: Axes, points: Sequence[Point], scale: float, renderer: RendererAgg) -> None:
     """Each name beside its point, where it hides least of the others: the nearest place that is free."""
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
     taken: list[Bbox] = []
     for point in points:
-        x, y = axes.transData.transform((point.bytes / _GIGABYTE, point.divergence))
+        x, y = axes.transData.transform((point.bytes / scale, point.divergence))
         taken.append(Bbox.from_extents(x - _POINT, y - _POINT, x + _POINT, y + _POINT))
     for number, point in enumerate(points):
         others = [box.padded(_AROUND) for box in taken[: len(points)]]
         others[number] = taken[number]
         best: tuple[float, Annotation, Bbox] | None = None
         for distance, (right, up) in product(_DISTANCES, _DIRECTIONS):
-            words = _annotation(axes, point, right * distance, up * distance)
+            words = _annotation(axes, point, scale, right * distance, up * distance)
             # Of the words alone: an annotation's own extent holds its line, too.
             words.update_positions(renderer)
             box = Text.get_window_extent(words, renderer)
@@ -134,7 +141,7 @@ def _label(axes: Axes, points: Sequence[Point], renderer: RendererAgg) -> None:
         taken.append(best[2].padded(_BETWEEN))
 
 
-def _annotation(axes: Axes, point: Point, right: float, up: float) -> Annotation:
+def _annotation(axes: Axes, point: Point, scale: float, right: float, up: float) -> Annotation:
     # From the corner of the words that is nearest to the point: from their middle, short lines would be under them.
     corner = (0.5 - 0.5 * _sign(right), 0.5 - 0.5 * _sign(up))
     line = {"arrowstyle": "-", "color": _LINE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
@@ -142,7 +149,7 @@ def _annotation(axes: Axes, point: Point, right: float, up: float) -> Annotation
     far = max(abs(right), abs(up)) > _DISTANCES[0]
     return axes.annotate(
         label(point.name, _MAX_NAME),
-        (point.bytes / _GIGABYTE, point.divergence),
+        (point.bytes / scale, point.divergence),
         xytext=(right, up),
         textcoords="offset points",
         ha="left" if right > 0 else "right" if right < 0 else "center",

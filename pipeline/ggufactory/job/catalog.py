@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from ggufactory.errors import InputError, PlanError
-from ggufactory.job.job_file import job_fields, load_mapping
+from ggufactory.errors import InputError, PlanError, did_you_mean
+from ggufactory.job.job_file import job_fields
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.job.sync import Model
+from ggufactory.job.yaml_file import load_mapping
 from ggufactory.plan.ladder import resolve
 from ggufactory.plan.options import NO_OPTIONS
 
@@ -35,7 +36,8 @@ def load_catalog(path: str) -> tuple[Model, ...]:
     """The models of the file, in its order. PlanError with every fault."""
     where = f"catalogue {path}"
     loaded = load_mapping(path, where)
-    faults = [f"{where}: unknown field {key!r}; known: {', '.join(_FIELDS)}" for key in loaded if key not in _FIELDS]
+    unknown = [str(key) for key in loaded if key not in _FIELDS]
+    faults = [f"{where}: unknown field {key!r}. {did_you_mean(key, _FIELDS)}" for key in unknown]
     entries = loaded.get("models")
     if not isinstance(entries, list) or not entries or len(entries) > _MAX_MODELS:
         found = f"{len(entries)} of them" if isinstance(entries, list) else type(entries).__name__

@@ -6,40 +6,24 @@ Paths in it are as they would be on the command line: relative to where the comm
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from ggufactory.calibrate.coverage import Coverage
 from ggufactory.calibrate.settings import CalibrationSettings
 from ggufactory.container.metadata import KeyValue, ValueType
-from ggufactory.errors import InputError
+from ggufactory.errors import InputError, did_you_mean
 from ggufactory.evaluate.settings import EvaluationSettings
 from ggufactory.job.job_spec import parse_size
+from ggufactory.job.yaml_file import load_mapping
 from ggufactory.plan.ftypes import file_type
 from ggufactory.plan.ladder import Rung
 from ggufactory.plan.options import Options
-
-_LIMIT = 1 << 20
 
 
 def load_job(path: str) -> dict[str, Any]:
     """The fields of JobSpec that the file gives. InputError that names the field."""
     where = f"job file {path}"
     return job_fields(load_mapping(path, where), where)
-
-
-def load_mapping(path: str, where: str) -> Mapping[Any, object]:
-    """A YAML file that holds a mapping, not yet looked into."""
-    try:
-        loaded = yaml.safe_load(Path(path).read_bytes()[:_LIMIT])
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = str(error).replace("\n", " ")
-        raise InputError(f"{where} cannot be read: {reason}") from error
-    if not isinstance(loaded, Mapping):
-        raise InputError(f"{where}: wanted fields such as `source:` and `ladder:`, found {type(loaded).__name__}")
-    return loaded
 
 
 def job_fields(loaded: Mapping[Any, object], where: str) -> dict[str, Any]:
@@ -103,7 +87,7 @@ def _parse(given: Mapping[Any, object], parsers: Mapping[str, Parser], where: st
     parsed = {}
     for key, value in given.items():
         if key not in parsers:
-            raise InputError(f"{where}: unknown field {key!r}", fix=f"Known: {', '.join(parsers)}")
+            raise InputError(f"{where}: unknown field {key!r}", fix=did_you_mean(str(key), parsers))
         try:
             parsed[str(key)] = parsers[key](value)
         except _WantedError as error:

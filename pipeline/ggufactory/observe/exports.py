@@ -69,7 +69,9 @@ def open_exports(text_file: str | None, push: str | None, port: int | None) -> I
     try:
         server, thread = start_http_server(port, registry=served.registry)
     except (OSError, OverflowError) as error:
-        raise InputError(f"--metrics-port {port}: {error}", fix="Give a free port, such as 9400") from error
+        raise InputError(
+            f"--metrics-port {port}: {str(error).rstrip('.')}", fix="Give a free port, such as 9400"
+        ) from error
     try:
         yield Exports(file, gateway, [served])
     finally:

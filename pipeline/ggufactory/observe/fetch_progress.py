@@ -18,7 +18,7 @@ class FetchProgress:
     """A `FetchWatcher` that writes to standard error. A context manager."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         self._bars = (
             Progress(*columns, TimeRemainingColumn(), console=stderr_console()) if sys.stderr.isatty() else None
         )

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from ggufactory.calibrate.coverage import count_experts
 from ggufactory.calibrate.imatrix_file import ReadImatrix
@@ -21,12 +20,13 @@ from ggufactory.calibrate.imatrix_statistics import (
 )
 from ggufactory.calibrate.record import CalibrationRecord, record_of
 from ggufactory.calibrate.sums import ImatrixFile
-from ggufactory.observe.numbers import show_bytes
+from ggufactory.observe.console import tell
+from ggufactory.observe.numbers import counted, show_bytes
 from ggufactory.observe.tables import plain_table
 
 _COLUMNS: dict[str, Callable[[TensorStatistics], str]] = {
     "layer>": lambda of: "-" if of.layer is None else str(of.layer),
-    "tensor": lambda of: escape(of.kind),
+    "tensor": lambda of: of.kind,
     "sum>": lambda of: f"{of.sum:.2f}",
     "min>": lambda of: f"{of.least:.4f}",
     "max>": lambda of: f"{of.most:.4f}",
@@ -54,19 +54,19 @@ def headline(read: ReadImatrix) -> str:
 def print_statistics(console: Console, read: ReadImatrix, statistics: ImatrixStatistics) -> None:
     """A row per tensor, one per layer, and one per layer's experts; then what has no data."""
     names = ", ".join(_text(name) for name in read.content.datasets)
-    console.print(escape(headline(read) + (f"; text: {names}" if names else "")), highlight=False, soft_wrap=True)
+    console.print(headline(read) + (f"; text: {names}" if names else ""), soft_wrap=True)
     _print_tensors(console, statistics)
     if statistics.layers:
         layers = plain_table("layer>", "mean sum>", "mean ZD>", "mean cosine>")
         for of in statistics.layers:
             layers.add_row(str(of.layer), f"{of.sum:.2f}", f"{of.outliers:.2%}", f"{of.similarity:.4f}")
-        console.print("\nmeans of the layers, weighted by columns", highlight=False)
+        console.print("\nmeans of the layers, weighted by columns")
         console.print(layers)
     print_experts(console, statistics.experts)
     if (record := record_of(read.content)) is not None:
         print_policy(console, record)
     for entry in statistics.empty:
-        console.print(f"[yellow]note:[/yellow] {escape(entry)} has no data", highlight=False)
+        tell(console, "note", "yellow", f"{entry} has no data")
 
 
 def print_policy(console: Console, record: CalibrationRecord) -> None:
@@ -78,27 +78,31 @@ def print_policy(console: Console, record: CalibrationRecord) -> None:
             "more": "the text has no more for them, or the limit of chunks was reached",
         }[record.coverage.policy]
         told = f"{count_experts(record.thin)} saw fewer than {record.coverage.tokens} tokens; {done}"
-        console.print(f"[yellow]note:[/yellow] {told}", highlight=False)
+        tell(console, "note", "yellow", told)
     layers = sorted({layer for name in record.unreached if (layer := layer_of(name)) is not None})
     if layers:
         stands_in = sum(what == "prior" for what in record.unreached.values())
-        console.print(
-            f"[yellow]note:[/yellow] layers that never ran: {', '.join(map(str, layers))}; of their "
+        tell(
+            console,
+            "note",
+            "yellow",
+            f"layers that never ran: {', '.join(map(str, layers))}; of their "
             f"{len(record.unreached)} tensors {stands_in} take the activations of the last layer that ran, the others "
             "equal weights",
-            highlight=False,
         )
 
 
 def print_merged(console: Console, uri: str, file: ImatrixFile, size: int) -> None:
     """What was written, and a note when some of it has no data."""
-    console.print(escape(f"{uri}: {_contents(file)}; {show_bytes(size)}"), highlight=False, soft_wrap=True)
+    console.print(f"{uri}: {_contents(file)}; {show_bytes(size)}", soft_wrap=True)
     partial = sum(not sums.counts.all() for sums in file.entries.values())
     if partial:
-        console.print(
-            f"[yellow]note:[/yellow] in {partial} entries there are matrices (experts) that no token reached; "
+        tell(
+            console,
+            "note",
+            "yellow",
+            f"in {partial} entries there are matrices (experts) that no token reached; "
             "`ggufactory imatrix show` lists them",
-            highlight=False,
         )
 
 
@@ -135,8 +139,8 @@ def print_experts(console: Console, experts: Sequence[ExpertCoverage]) -> None:
         return
     table = plain_table("layer>", "tensors", "experts>", "unseen>", "fewest>", "median>", "most>", "thin>", "(tokens)")
     for (layer, *counts, thinnest), kinds in _by_layer(experts).items():
-        table.add_row("-" if layer is None else str(layer), escape(", ".join(kinds)), *map(str, counts), str(thinnest))
-    console.print("\ntokens that reached each expert", highlight=False)
+        table.add_row("-" if layer is None else str(layer), ", ".join(kinds), *map(str, counts), str(thinnest))
+    console.print("\ntokens that reached each expert")
     console.print(table)
 
 
@@ -157,7 +161,7 @@ def _thinnest(of: ExpertCoverage) -> str:
 
 def _contents(file: ImatrixFile) -> str:
     size = f" of {file.chunk_size} tokens" if file.chunk_size else ""
-    return f"{len(file.entries):,} entries, {file.chunk_count:,} chunks{size}"
+    return f"{len(file.entries):,} entries, {counted(file.chunk_count, 'chunk')}{size}"
 
 
 def _finite(fields: Mapping[str, Any]) -> dict[str, Any]:

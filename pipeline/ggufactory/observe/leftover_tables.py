@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from ggufactory.job.leftovers import Leftovers
-from ggufactory.observe.numbers import show_bytes
+from ggufactory.observe.numbers import counted, show_bytes
 from ggufactory.observe.tables import plain_table
 
 _HOUR = 3600.0
@@ -31,11 +31,11 @@ def print_leftovers(console: Console, target: str, found: Leftovers, now: float,
         console.print(table)
     freed = show_bytes(sum(item.bytes for item in found.stale))
     done = "deleted" if deleted else "to delete, with --delete"
-    kept = f"; {len(found.recent)} younger ones are left alone" if found.recent else ""
-    told = f"{len(found.stale)} leftovers, {freed}, {done}" if found.stale else "nothing is stale"
-    console.print(f"{target}: {told}{kept}", highlight=False, markup=False, soft_wrap=True)
+    kept = f"; {len(found.recent)} younger left alone" if found.recent else ""
+    told = f"{counted(len(found.stale), 'leftover')}, {freed}, {done}" if found.stale else "nothing is stale"
+    console.print(f"{target}: {told}{kept}", soft_wrap=True)
     if found.holder:
-        console.print(f"{found.holder.owner} holds the lease", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{found.holder.owner} holds the lease", soft_wrap=True)
 
 
 def _age(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -57,7 +58,7 @@ class LogWatcher:
             self._progress()
 
     def span_failed(self, name: str, error: GgufactoryError) -> None:
-        self._line(f'failed task="{name}" error="{error}"')
+        self._line(f"failed task={_quoted(name)} error={_quoted(str(error))}")
 
     def checksummed(self, receipt: ChecksumReceipt) -> None:
         """Its file is told of as done."""
@@ -73,7 +74,7 @@ class LogWatcher:
             self._progress()
 
     def warn(self, message: str) -> None:
-        self._line(f'warning="{message}"')
+        self._line(f"warning={_quoted(message)}")
 
     def _progress(self) -> None:
         t = self.tally
@@ -88,3 +89,8 @@ class LogWatcher:
     def _line(self, text: str) -> None:
         self._last_line = time.monotonic()
         print(time.strftime("%Y-%m-%dT%H:%M:%S%z"), text, file=sys.stderr, flush=True)
+
+
+def _quoted(text: str) -> str:
+    """One value on one line, whatever a message holds."""
+    return json.dumps(text, ensure_ascii=False)

@@ -23,5 +23,4 @@ def print_publication(console: Console, publication: Publication, *, private: bo
     to_send = show_bytes(sum(file.size for file in publication.missing))
     console.print(
         f"{publication.repository}{made}: {len(publication.missing)} of {len(publication.files)} files, {to_send}",
-        highlight=False,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from ggufactory.job.evaluation_job import Evaluated
-from ggufactory.observe.numbers import show_bytes
+from ggufactory.observe.numbers import counted, show_bytes
 from ggufactory.observe.tables import plain_table
 
 
@@ -27,4 +27,4 @@ def print_quality(console: Console, found: Evaluated) -> None:
         )
     console.print(table)
     source = next(iter(found.rungs.values())).reference_perplexity
-    console.print(f"The source: perplexity {source:.4f}, over {found.chunks} chunks.", highlight=False)
+    console.print(f"The source: perplexity {source:.4f}, over {counted(found.chunks, 'chunk')}.")

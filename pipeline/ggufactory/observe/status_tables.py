@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from ggufactory.job.target_status import JobStatus, TargetStatus
-from ggufactory.observe.numbers import show_bytes, show_seconds
+from ggufactory.observe.numbers import counted, show_bytes, show_seconds
 from ggufactory.observe.tables import plain_table
 
 _PARKED_SHOWN = 10
@@ -35,7 +35,7 @@ def print_status(console: Console, status: TargetStatus) -> None:
     """The lease, a table for each unfinished job, and one of what is finished."""
 
     def line(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
 
     if status.lease and status.leased:
         line(f"{status.target}: leased by {status.lease.owner}")
@@ -58,7 +58,9 @@ def print_status(console: Console, status: TargetStatus) -> None:
         for made in status.artifacts:
             table.add_row(made.rung, made.file, show_bytes(made.bytes), made.made_at)
         console.print(table)
-    line(f"{status.target}: {len(status.artifacts)} artifacts, {len(status.jobs)} unfinished jobs")
+    line(
+        f"{status.target}: {counted(len(status.artifacts), 'artifact')}, {counted(len(status.jobs), 'unfinished job')}"
+    )
 
 
 def _headline(job: JobStatus) -> str:

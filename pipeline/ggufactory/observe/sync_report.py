@@ -16,7 +16,7 @@ from ggufactory.job.sync import Outcome, State, exit_code
 from ggufactory.observe.exports import Exports
 from ggufactory.observe.job_meter import JobMeter
 from ggufactory.observe.job_watcher import job_watcher
-from ggufactory.observe.numbers import show_bytes, show_seconds
+from ggufactory.observe.numbers import counted, show_bytes, show_seconds
 from ggufactory.observe.tables import plain_table
 
 _COMMAND = "sync"
@@ -29,7 +29,7 @@ class SyncReporter:
         self._exports = exports
 
     def planned(self, models: int, to_make: int) -> None:
-        self._line(f"{models} models, {to_make} of them to make")
+        self._line(f"{counted(models, 'model')}, {to_make} of them to make")
 
     @contextmanager
     def model(self, spec: JobSpec) -> Iterator[JobMeter]:
@@ -63,11 +63,11 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
     console.print(table)
     for outcome in outcomes:
         if outcome.message:
-            console.print(f"{outcome.model}: {outcome.message}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"{outcome.model}: {outcome.message}", soft_wrap=True)
     counts = Counter(outcome.state for outcome in outcomes)
     told = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
     nothing = " Nothing to do." if counts[State.CURRENT] == len(outcomes) else ""
-    console.print(f"{len(outcomes)} models: {told}.{nothing}", highlight=False)
+    console.print(f"{counted(len(outcomes), 'model')}: {told}.{nothing}")
 
 
 def outcomes_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ggufactory.calibrate.imatrix import ImportanceMatrix
 from ggufactory.calibrate.record import CalibrationRecord
 from ggufactory.checkpoint.summary import CheckpointSummary
-from ggufactory.container.metadata import KeyValue
+from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.job.inspection import GgufSummary
 from ggufactory.job.ladder_job import Result
-from ggufactory.observe.numbers import show_bytes, show_core_time, show_seconds
+from ggufactory.observe.console import tell
+from ggufactory.observe.numbers import counted, show_bytes, show_core_time, show_seconds
 from ggufactory.observe.tally import Tally
 from ggufactory.plan.device_memory import HOST_BYTES
 from ggufactory.plan.plan import Plan, RungPlan
@@ -21,6 +24,7 @@ from ggufactory.plan.processor_time import processor_seconds
 from ggufactory.publish.verify import Verdict
 
 _VALUE_SHOWN = 60
+_ITEMS_SHOWN = 4
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -34,17 +38,15 @@ def print_plan(console: Console, plan: Plan) -> None:
     total = show_bytes(sum(rung.bytes for rung in plan.rungs))
     console.print(
         f"{plan.elements:,} parameters of {plan.architecture} from {plan.source}: {total} in "
-        f"{len(plan.spans)} spans; a worker needs {show_bytes(plan.worker_bytes)}; "
+        f"{counted(len(plan.spans), 'span')}; a worker needs {show_bytes(plan.worker_bytes)}; "
         f"about {show_core_time(processor_seconds(plan))} with AVX-512; plan {plan.fingerprint[:12]}",
-        highlight=False,
     )
     console.print(
         f"on a GPU a worker needs {show_bytes(plan.worker_bytes + HOST_BYTES)}, and {show_bytes(plan.device_bytes)} "
         "of the GPU's memory",
-        highlight=False,
     )
     for note in plan.notes:
-        console.print(f"[yellow]note:[/yellow] {note}", highlight=False)
+        tell(console, "note", "yellow", note)
 
 
 def print_result(console: Console, target: str, result: Result, tally: Tally) -> None:
@@ -59,7 +61,7 @@ def print_result(console: Console, target: str, result: Result, tally: Tally) ->
         print_matrix(console, matrix, matrix.record)
     if not result.made:
         nothing = "Nothing to do" if result.evaluated is None else "No file was missing"
-        console.print(f"{nothing}: {target} has it all.", highlight=False)
+        console.print(f"{nothing}: {target} has it all.")
         return
     console.print(
         f"{target}: {tally.done} of {tally.spans} spans made in {show_seconds(tally.seconds)} "
@@ -67,23 +69,22 @@ def print_result(console: Console, target: str, result: Result, tally: Tally) ->
         f"{show_bytes(tally.bytes_read)} read, {show_bytes(tally.bytes_written)} written; "
         f"{tally.quantizations:,} quantizations, each type of a piece once; "
         f"largest worker {show_bytes(tally.peak_rss)} of {show_bytes(result.plan.worker_bytes)} planned",
-        highlight=False,
     )
 
 
 def print_matrix(console: Console, matrix: ImportanceMatrix, record: CalibrationRecord) -> None:
     """The importance matrix that the job's calibration made, in a line."""
     console.print(
-        f"{matrix.file}: {len(matrix.entries)} entries from {matrix.chunk_count} chunks of {record.context} tokens; "
-        f"perplexity of the source {record.perplexity:.4f}",
-        highlight=False,
+        f"{matrix.file}: {len(matrix.entries)} entries from {counted(matrix.chunk_count, 'chunk')} of "
+        f"{record.context} tokens; perplexity of the source {record.perplexity:.4f}",
     )
 
 
 def print_verdict(console: Console, verdict: Verdict) -> None:
     """One line per artifact."""
-    state = f"[red]FAILED[/red] {verdict.fault}" if verdict.fault else "[green]ok[/green]"
-    console.print(f"{verdict.file}  {show_bytes(verdict.bytes)}  {state}", highlight=False, soft_wrap=True)
+    state = ("FAILED", "red") if verdict.fault else ("ok", "green")
+    line = Text.assemble(f"{verdict.file}  {show_bytes(verdict.bytes)}  ", state, f" {verdict.fault}".rstrip())
+    console.print(line, soft_wrap=True)
 
 
 def print_inspection(console: Console, found: CheckpointSummary | GgufSummary) -> None:
@@ -98,10 +99,10 @@ def _print_checkpoint(console: Console, found: CheckpointSummary) -> None:
     facts = (
         ("architecture", ", ".join(found.architectures) or "not named in config.json"),
         ("parameters", f"{found.total.parameters:,}"),
-        ("tensors", f"{found.total.tensors:,} in {found.files} files, {show_bytes(found.file_bytes)}"),
+        ("tensors", f"{found.total.tensors:,} in {counted(found.files, 'file')}, {show_bytes(found.file_bytes)}"),
         ("largest", ", ".join(f"{t.name} {list(t.shape)}" for t in found.largest)),
     )
-    console.print(f"[bold]{found.name}[/bold]  {found.uri}", highlight=False, soft_wrap=True)
+    console.print(Text.assemble((found.name, "bold"), "  ", found.uri), soft_wrap=True)
     _print_facts(console, facts)
     table = plain_table("dtype", "tensors>", "parameters>", "size>")
     for dtype, totals in found.dtypes:
@@ -110,7 +111,7 @@ def _print_checkpoint(console: Console, found: CheckpointSummary) -> None:
 
 
 def _print_gguf(console: Console, found: GgufSummary) -> None:
-    console.print(f"[bold]{found.uri}[/bold]  {show_bytes(found.size)}", highlight=False, soft_wrap=True)
+    console.print(Text.assemble((found.uri, "bold"), "  ", show_bytes(found.size)), soft_wrap=True)
     tensors = f"{found.tensors:,}" + (f" in {found.files} files" if found.files > 1 else "")
     _print_facts(console, [("parameters", f"{found.parameters:,}"), ("tensors", tensors)])
     metadata = plain_table("key", "type", "value")
@@ -126,17 +127,24 @@ def _print_gguf(console: Console, found: GgufSummary) -> None:
 def _shown(kv: KeyValue) -> str:
     if isinstance(kv.value, tuple):
         kind = kv.item_type.name if kv.item_type is not None else ""
-        return f"{len(kv.value):,} x {kind}: {str(kv.value[:4])[1:-1]} …"
-    text = kv.value if isinstance(kv.value, str) else repr(kv.value)
+        return f"{len(kv.value):,} x {kind}: {_items(kv)}"
+    text = str(np.float32(kv.value)) if kv.type is ValueType.FLOAT32 else str(kv.value)
     line = text.replace("\n", "\\n")
     return line if len(line) <= _VALUE_SHOWN else f"{line[:_VALUE_SHOWN]}… ({len(line)} characters)"
+
+
+def _items(kv: KeyValue) -> str:
+    """The first few of an array."""
+    assert isinstance(kv.value, tuple)
+    first = [str(np.float32(v)) if kv.item_type is ValueType.FLOAT32 else repr(v) for v in kv.value[:_ITEMS_SHOWN]]
+    return ", ".join(first) + (" …" if len(kv.value) > _ITEMS_SHOWN else "")
 
 
 def _print_facts(console: Console, facts: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> None:
     grid = Table.grid(padding=(0, 2))
     for name, value in facts:
         grid.add_row(name, value)
-    console.print(grid, highlight=False)
+    console.print(grid)
 
 
 def _types(rung: RungPlan) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt
 from ggufactory.errors import GgufactoryError
-from ggufactory.observe.numbers import show_bytes, show_seconds
+from ggufactory.observe.console import stderr_console, tell
+from ggufactory.observe.numbers import counted, show_bytes, show_seconds
 from ggufactory.observe.tally import Tally
 from ggufactory.plan.plan import Plan
 
@@ -24,12 +23,12 @@ class TerminalWatcher:
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self._console = Console(stderr=True)
+        self._console = stderr_console()
         self._progress = Progress(
             TextColumn("{task.description:<9}"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[told]}", markup=False),
             console=self._console,
         )
         self._task = self._progress.add_task("headers", total=None, told="")
@@ -50,7 +49,7 @@ class TerminalWatcher:
             self.warn(note)
         rungs = ", ".join(r.name for r in plan.rungs)
         size = show_bytes(sum(r.bytes for r in plan.rungs))
-        self._console.print(f"{rungs}: {size} in {len(plan.spans)} spans, {spans_left} of them to make")
+        self._console.print(f"{rungs}: {size} in {counted(len(plan.spans), 'span')}, {spans_left} of them to make")
         self._progress.update(self._task, description="spans", total=len(plan.spans), completed=self.tally.spans_there)
         self.tick()
 
@@ -72,7 +71,7 @@ class TerminalWatcher:
         self.tick()
 
     def span_failed(self, name: str, error: GgufactoryError) -> None:
-        self._console.print(f"[red]failed:[/red] {escape(f'{name}: {error}')}", highlight=False)
+        tell(self._console, "failed", "red", f"{name}: {error}")
 
     def checksummed(self, receipt: ChecksumReceipt) -> None:
         """Its file is told of as done."""
@@ -92,4 +91,4 @@ class TerminalWatcher:
         self._progress.update(self._task, told=f"{read}/s read, {written} written{left}")
 
     def warn(self, message: str) -> None:
-        self._console.print(f"[yellow]warning:[/yellow] {message}", highlight=False)
+        tell(self._console, "warning", "yellow", message)

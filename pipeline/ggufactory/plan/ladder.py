@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ggufactory.errors import InputError
+from ggufactory.errors import InputError, did_you_mean
 from ggufactory.plan.ftypes import ALIASES, FILE_TYPES, FileType, file_type
 from ggufactory.plan.options import NO_OPTIONS, Options
 
@@ -81,6 +81,8 @@ def _rung(name: str) -> Rung:
     try:
         found = file_type(name)
     except InputError as error:
+        names = (*FILE_TYPES, *VARIANTS, *ALIASES, *LADDERS)
         known = f"{', '.join(FILE_TYPES)}; {', '.join(VARIANTS)}; {', '.join(ALIASES)} (the _M of each)"
-        raise InputError(error.message, fix=f"Known: {known}; ladders: {', '.join(LADDERS)}") from error
+        fix = did_you_mean(name, names, f"{known}; ladders: {', '.join(LADDERS)}")
+        raise InputError(error.message, fix=fix) from error
     return Rung(found.name, found)

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, fields, replace
 
 from ggufactory.container.metadata import KeyValue
-from ggufactory.errors import InputError
+from ggufactory.errors import InputError, did_you_mean
 from ggufactory_kernels.types import TENSOR_TYPES
 
 
@@ -70,7 +70,7 @@ class Options:
 
 def _check_type(where: str, kind: str) -> None:
     if kind not in TENSOR_TYPES:
-        raise InputError(f"{where}: unknown tensor type {kind!r}", fix=f"Known: {', '.join(TENSOR_TYPES)}")
+        raise InputError(f"{where}: unknown tensor type {kind!r}", fix=did_you_mean(kind, TENSOR_TYPES))
 
 
 NO_OPTIONS = Options()

@@ -25,6 +25,7 @@ from ggufactory.plan.header import copied, encode_file_header, metadata_of
 from ggufactory.plan.importance import UsedImportance, shown
 from ggufactory.plan.ladder import Rung, resolve
 from ggufactory.plan.layout import Piece, RowCosts, cut
+from ggufactory.plan.notes import notes_of_options, notes_of_types
 from ggufactory.plan.options import NO_OPTIONS, Options
 from ggufactory.plan.provenance import UNTOLD, Provenance
 from ggufactory.plan.prune import block_count, prune
@@ -201,7 +202,7 @@ def make(
         importance_names=before,
         worker_bytes=_worker_bytes(spans, tensors, costs, planned),
         device_bytes=_device_bytes(spans, tensors, planned),
-        notes=(*_notes(drafts), *(importance.notes(importance_matrix, before) if importance_matrix else ())),
+        notes=tuple(_notes(drafts, tensors, importance_matrix, before)),
         provenance=provenance,
     )
 
@@ -232,6 +233,20 @@ def _draft(
     decide = partial(decide_types, shapes, facts, rung.file_type, has_importance=weighed, in_order=in_order)
     plain = decide()
     return _Draft(rung, plain if rung.options == NO_OPTIONS else decide(options=rung.options), plain, used)
+
+
+def _notes(
+    drafts: Sequence[_Draft],
+    tensors: Sequence[OutputTensor],
+    matrix: ImportanceMatrix | None,
+    before: Mapping[str, str],
+) -> list[str]:
+    entries = matrix.entries if matrix and not matrix.promise else ()
+    return [
+        *(note for draft in drafts for note in notes_of_types(draft.rung, draft.decisions, draft.plain)),
+        *notes_of_options([draft.rung for draft in drafts], [tensor.name for tensor in tensors], entries),
+        *(importance.notes(matrix, before) if matrix else ()),
+    ]
 
 
 def _place(tensor: OutputTensor) -> tuple[str, int]:
@@ -363,25 +378,3 @@ def _rows_sent_encoded(tensor: OutputTensor) -> int:
 def _decoded_rows(tensor: OutputTensor) -> int:
     """How many rows are decoded together, if any are."""
     return max((source.unit for source in tensor.sources if not isinstance(source, StoredRows)), default=0)
-
-
-def _notes(drafts: Sequence[_Draft]) -> list[str]:
-    notes = []
-    for draft in drafts:
-        forced: dict[tuple[str, str], int] = {}
-        changed: dict[tuple[str, str], list[str]] = {}
-        for name, decision in draft.decisions.items():
-            if decision.wanted:
-                change = (decision.wanted, decision.type)
-                forced[change] = forced.get(change, 0) + 1
-            if decision.type != draft.plain[name].type:
-                changed.setdefault((draft.plain[name].type, decision.type), []).append(name)
-        notes += [
-            f"{draft.rung.name}: {n} tensors are {kind} instead of {wanted}, whose block does not divide their width"
-            for (wanted, kind), n in sorted(forced.items())
-        ]
-        notes += [
-            f"{draft.rung.name}: by its options {len(names)} tensors are {kind} instead of {plain}: {shown(names)}"
-            for (plain, kind), names in sorted(changed.items())
-        ]
-    return notes

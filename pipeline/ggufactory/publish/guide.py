@@ -10,6 +10,8 @@ from ggufactory.choice.need import GIB, KEPT_FREE, usual_context
 from ggufactory.publish.card_text import size
 from ggufactory.publish.measured import MeasuredModel
 
+_MIB = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class GuideRow:
@@ -66,8 +68,8 @@ def reason_of(choice: Choice) -> str:
 
 
 def in_gib(count: int) -> str:
-    """Of memory, which is sold in powers of 1024."""
-    return f"{count / GIB:.1f} GiB"
+    """Of memory, which is sold in powers of 1024; of a tenth of a GiB, nothing but MiB says enough."""
+    return f"{count / GIB:.1f} GiB" if count >= GIB // 10 else f"{count / _MIB:.0f} MiB"
 
 
 def _shown(rung: Candidate) -> str:

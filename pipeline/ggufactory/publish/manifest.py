@@ -1,7 +1,7 @@
 """`manifest.json`: what a target holds, where it came from, and how to check it.
 
 Several jobs can share a target: an entry is replaced when its file is made anew, and dropped when its
-file is gone.
+file is gone or holds something else. A target that was copied keeps its entries.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ggufactory.errors import InputError, UnavailableError
+from ggufactory.publish.copies import Copies
 from ggufactory.publish.entry import Entry, check, entries_of, is_current, source_of
 from ggufactory.publish.header import CardHeader
 from ggufactory.storage.protocol import Store
@@ -103,22 +104,27 @@ def read(store: Store) -> tuple[Mapping[str, Entry], str | None]:
 
 def merge(store: Store, entries: Mapping[str, Entry], header: CardHeader | None = None) -> None:
     """Put `entries` into the target's manifest, keeping those of other files that are still there, and
-    `header` where it is given.
+    `header` where it is given. Files that are there under another tag than listed, as in a copy of a target, are
+    read: their entries are kept where the bytes are those that were made.
 
     Two jobs may do so at once: each writes only over the manifest that it has read, and a job that
     completed a file lists it afterwards, so that the last entry of a file is that of its last bytes.
     InputError when another job has replaced one of ours.
     """
+    copies = Copies(store)
     for _ in range(_ATTEMPTS):
         found = load(store)
         present = found.entries if found else {}
-        tags = {info.name: info.etag for info in store.list()}
+        objects = {info.name: info for info in store.list()}
+        tags = {name: info.etag for name, info in objects.items()}
         if replaced := [name for name, entry in entries.items() if tags.get(name) != entry["etag"]]:
             raise InputError(
                 f"{store.uri}: {', '.join(replaced)} was replaced by another job while this one ended",
                 fix="Give the two jobs different targets or names",
             )
         kept = {name: entry for name, entry in present.items() if tags.get(name) == entry["etag"]}
+        others = (entry for name, entry in present.items() if name not in entries)
+        kept |= copies.recognized(others, objects)
         used = header or (found.header if found else CardHeader())
         data = _encode({**kept, **entries}, used)
         if found and found.data == data:

@@ -19,6 +19,8 @@ _REFUSED = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
     errno.ELOOP, errno.EFBIG, errno.EXDEV, errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST,
 }  # fmt: skip
+_ATTEMPTS = 1000
+"""To make the folder of a lock that others remove: far more than there are holders to do so."""
 
 
 @contextmanager
@@ -114,11 +116,16 @@ def locked(path: Path) -> Iterator[None]:
     The kernel drops it when its holder dies. Whoever holds it may remove it: the next one notices that
     its descriptor is no longer the named file, and takes the new one.
     """
+    missing = 0
     while True:
         try:
             make_directory(path.parent)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the folder was removed again by a holder of the lock
+        except FileNotFoundError:
+            # A holder of the lock has removed the folder again; or nothing can be made there, as in /proc.
+            missing += 1
+            if missing == _ATTEMPTS:
+                raise
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -57,7 +57,7 @@ class FolderUploads:
         with self._private.lock():
             make_directory(directory)
         try:
-            _preallocate(directory / "content", upload)
+            _preallocate(directory / "content", upload, self._private.path.parent)
             write_durably(directory / "receipts", b"")
             described = {"name": name, "size": size, "metadata": dict(metadata)}
             write_durably(directory / "upload.json", json.dumps(described).encode())
@@ -177,11 +177,11 @@ def _open_upload(directory: Path, began: float) -> OpenUpload:
     return OpenUpload(upload, began, certainly_ours=True)
 
 
-def _preallocate(path: Path, upload: Upload) -> None:
+def _preallocate(path: Path, upload: Upload, store: Path) -> None:
     space = os.statvfs(path.parent)
     free = space.f_bavail * space.f_frsize
     full = UnavailableError(
-        f"{upload.name}: needs {upload.size} bytes on the disk of {path.parent}, {free} are free",
+        f"{upload.name}: needs {upload.size:,} bytes on the disk of {store}, {free:,} are free",
         fix="Free some space or choose another target",
     )
     if upload.size > free:
