@@ -23,9 +23,11 @@
 //   nearest_int(f)                the reference's rounding, see below
 //   shift_right(i, n)             logical
 //   clamp(i, lo, hi), at_most(i, hi), sqrt(f), abs(f)
-//   minimum(a, b), maximum(a, b)  b where one of them is NaN
+//   minimum(a, b), maximum(a, b)  b, which is a number, where a is NaN; of zeros with different signs either
 //   round_clamped(f, lo, hi)      float of clamp(nearest_int(f), lo, hi), for |f| < 2^22 only
-//   round_at_most(f, hi)          the same without the lower bound, round_near(f) without any
+//   round_at_most(f, hi)          the same without the lower bound, round_at_least(f, lo) without the upper one,
+//                                 round_near(f) without any
+//   kept(f)                       f, made once: a GPU's compiler would otherwise make it again for each use
 //   gather(table, i)              table[i]; pick(x, i): x[i], of the lane's own column
 //   gather_words(x, i)            lane i % kWidth of x[i / kWidth]
 //   load_*, store, transpose      the driver's business (tile.h), not the algorithms'
@@ -76,20 +78,22 @@ struct ScalarLanes {
     static GK_LANE I at_most(I i, int32_t hi) { return i > hi ? hi : i; }
     static GK_LANE F sqrt(F f) { return square_root(f); }
     static GK_LANE F abs(F f) { return magnitude_of(f); }
-    static GK_LANE F minimum(F a, F b) { return a < b ? a : b; }
-    static GK_LANE F maximum(F a, F b) { return a > b ? a : b; }
+    static GK_LANE F minimum(F a, F b) { return least_of(a, b); }
+    static GK_LANE F maximum(F a, F b) { return greatest_of(a, b); }
     static GK_LANE F round_clamped(F f, int32_t lo, int32_t hi) {
         const F low = kRoundingOffset + static_cast<F>(lo), high = kRoundingOffset + static_cast<F>(hi);
-        const F t = f + kRoundingOffset;
-        return (t < low ? low : t > high ? high : t) - kRoundingOffset;
+        return minimum(maximum(f + kRoundingOffset, low), high) - kRoundingOffset;
     }
-
+    static GK_LANE F round_at_least(F f, int32_t lo) {
+        const F low = kRoundingOffset + static_cast<F>(lo);
+        return maximum(f + kRoundingOffset, low) - kRoundingOffset;
+    }
     static GK_LANE F round_at_most(F f, int32_t hi) {
         const F high = kRoundingOffset + static_cast<F>(hi);
-        const F t = f + kRoundingOffset;
-        return (t > high ? high : t) - kRoundingOffset;
+        return minimum(f + kRoundingOffset, high) - kRoundingOffset;
     }
     static GK_LANE F round_near(F f) { return (f + kRoundingOffset) - kRoundingOffset; }
+    static GK_LANE F kept(F f) { return f; }
 
     static GK_LANE I gather(const int32_t* table, I i) { return table[i]; }
     static GK_LANE F gather_words(const F* x, I i) { return x[i]; }
@@ -119,6 +123,13 @@ struct ScalarLanes {
 struct ThreadLanes : ScalarLanes {
     static constexpr int kSideBySide = 1;
     static constexpr bool kSearchesTogether = true;
+
+#if defined(__CUDACC_RTC__)
+    static GK_LANE F kept(F f) {
+        asm("" : "+f"(f));
+        return f;
+    }
+#endif
 };
 
 }  // namespace

@@ -62,12 +62,16 @@ struct VectorLanes {
         const F t = f + floats(kRoundingOffset);
         return minimum(maximum(t, low), high) - floats(kRoundingOffset);
     }
-
+    static GK_LANE F round_at_least(F f, int32_t lo) {
+        const F low = floats(kRoundingOffset + static_cast<float>(lo));
+        return maximum(f + floats(kRoundingOffset), low) - floats(kRoundingOffset);
+    }
     static GK_LANE F round_at_most(F f, int32_t hi) {
         const F high = floats(kRoundingOffset + static_cast<float>(hi));
         return minimum(f + floats(kRoundingOffset), high) - floats(kRoundingOffset);
     }
     static GK_LANE F round_near(F f) { return (f + floats(kRoundingOffset)) - floats(kRoundingOffset); }
+    static GK_LANE F kept(F f) { return f; }
 
 #if GK_VECTOR_WIDTH == 16
     static GK_LANE I gather(const int32_t* table, I i) {

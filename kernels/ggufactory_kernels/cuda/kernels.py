@@ -10,7 +10,7 @@ from ggufactory_kernels.types import TENSOR_TYPES, TensorType
 
 THREADS = 64
 """Of a thread block, for every kernel (kThreads in csrc)."""
-NUMBERS_OF_THREAD = 8
+NUMBERS_OF_THREAD = 16
 """That a thread converts from one plain type to another (kNumbersOfThread)."""
 ROWS_OF_ERRORS = THREADS // 8
 """That a thread block adds up the errors of (RowErrorsKernel::kRows)."""
