@@ -144,7 +144,7 @@ class Warp:
             unary = ptx.UNARY[kind]
             return lambda where: ptx.put(to, unary(read(at[0])), where)
         if kind in ptx.BINARY:
-            binary = ptx.BINARY[kind]
+            binary = ptx.sum_rounded_down if (kind, *modifiers[:1]) == ("add", "rm") else ptx.BINARY[kind]
             return lambda where: ptx.put(to, binary(read(at[0]), read(at[1])), where)
         if kind in ("shl", "shr"):
             shift = ptx.shifted_left if kind == "shl" else ptx.shifted_right

@@ -74,6 +74,17 @@ def truncated(a: Lanes) -> Lanes:
     return np.clip(np.nan_to_num(np.trunc(a.astype(np.float64)), nan=0.0), -(2.0**31), 2.0**31 - 1).astype(np.int32)
 
 
+def sum_rounded_down(a: Lanes, b: Lanes) -> Lanes:
+    """add.rm.f32, by the sum in double precision and what that leaves out."""
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    total = x + y
+    added = total - x
+    left_out = (x - (total - added)) + (y - added)
+    nearest = total.astype(np.float32)
+    is_above = (nearest > total) | ((nearest == total) & (left_out < 0))
+    return np.where(is_above, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+
+
 def shifted_left(a: Lanes, b: Lanes) -> Lanes:
     bits = 8 * a.dtype.itemsize
     return np.where(b < bits, a << np.minimum(b, bits - 1).astype(a.dtype), a.dtype.type(0))

@@ -10,6 +10,7 @@
 //   F, I, M                       floats, 32-bit integers and conditions, one per lane
 //   kWidth                        how many lanes
 //   kSideBySide                   how many sub-blocks are searched at a time
+//   kReadsTables                  whether reading from a table is quicker than comparing with all its entries
 //   kSearchesTogether             whether other lanes help with a search of neighbours (cuda/team_search.h)
 //   +  -  *  /  <  >  ==  &  |    as for the plain types; comparisons give an M
 //   floats(c), ints(c)            the same constant in every lane
@@ -20,6 +21,7 @@
 //   lane_bits(m)                  bit k is lane k; for what each lane then does alone
 //   bits(f), from_bits(i)         reinterpretation
 //   to_float(i), truncate(f)      truncate() gives INT_MIN out of range and for NaN, as cvttss2si does
+//   truncate_near(f)              the same for |f| < 2^31 only
 //   nearest_int(f)                the reference's rounding, see below
 //   shift_right(i, n)             logical
 //   clamp(i, lo, hi), at_most(i, hi), sqrt(f), abs(f)
@@ -49,6 +51,7 @@ struct ScalarLanes {
     using M = bool;
     static constexpr int kWidth = 1;
     static constexpr int kSideBySide = 2;
+    static constexpr bool kReadsTables = false;
     static constexpr bool kSearchesTogether = false;
 
     static GK_LANE F floats(float value) { return value; }
@@ -71,6 +74,7 @@ struct ScalarLanes {
     }
     static GK_LANE F to_float(I i) { return static_cast<F>(i); }
     static GK_LANE I truncate(F f) { return abs(f) < 0x1p31f ? static_cast<I>(f) : INT32_MIN; }
+    static GK_LANE I truncate_near(F f) { return static_cast<I>(f); }
     // The bit form is not rint(): beyond 2^22 it wraps, and the reference's result with it.
     static GK_LANE I nearest_int(F f) { return (bits(f + kRoundingOffset) & 0x007fffff) - 0x00400000; }
     static GK_LANE I shift_right(I i, int n) { return static_cast<I>(static_cast<uint32_t>(i) >> n); }
@@ -122,6 +126,7 @@ struct ScalarLanes {
 // its warp walk beside it, each in its own block, and search together.
 struct ThreadLanes : ScalarLanes {
     static constexpr int kSideBySide = 1;
+    static constexpr bool kReadsTables = true;
     static constexpr bool kSearchesTogether = true;
 
 #if defined(__CUDACC_RTC__)

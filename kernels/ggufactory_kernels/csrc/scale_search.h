@@ -20,10 +20,7 @@ template <class L, int kCount>
 GK_LANE typename L::F largest_magnitude(const typename L::F* x) {
     typename L::F magnitude = L::floats(0);
     GK_UNROLL(16)
-    for (int i = 0; i < kCount; ++i) {
-        const typename L::F size = L::abs(x[i]);
-        magnitude = L::select(magnitude > size, magnitude, size);
-    }
+    for (int i = 0; i < kCount; ++i) magnitude = L::maximum(magnitude, L::abs(x[i]));
     return magnitude;
 }
 
