@@ -20,6 +20,7 @@ Operation = Callable[[Where], None]
 TYPES: dict[str, np.dtype[Any]] = {
     **{f"{kind}{8 * size}": np.dtype(f"u{size}") for kind in "bu" for size in (1, 2, 4, 8)},
     **{f"s{8 * size}": np.dtype(f"i{size}") for size in (1, 2, 4, 8)},
+    "f16": np.dtype(np.float16),
     "f32": np.dtype(np.float32),
     "pred": np.dtype(np.bool_),
 }

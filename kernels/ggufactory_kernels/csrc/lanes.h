@@ -74,7 +74,6 @@ struct ScalarLanes {
     }
     static GK_LANE F to_float(I i) { return static_cast<F>(i); }
     static GK_LANE I truncate(F f) { return abs(f) < 0x1p31f ? static_cast<I>(f) : INT32_MIN; }
-    static GK_LANE I truncate_near(F f) { return static_cast<I>(f); }
     // The bit form is not rint(): beyond 2^22 it wraps, and the reference's result with it.
     static GK_LANE I nearest_int(F f) { return (bits(f + kRoundingOffset) & 0x007fffff) - 0x00400000; }
     static GK_LANE I shift_right(I i, int n) { return static_cast<I>(static_cast<uint32_t>(i) >> n); }
@@ -97,6 +96,7 @@ struct ScalarLanes {
         return minimum(f + kRoundingOffset, high) - kRoundingOffset;
     }
     static GK_LANE F round_near(F f) { return (f + kRoundingOffset) - kRoundingOffset; }
+    static GK_LANE I truncate_near(F f) { return truncate(f); }
     static GK_LANE F kept(F f) { return f; }
 
     static GK_LANE I gather(const int32_t* table, I i) { return table[i]; }
@@ -130,6 +130,7 @@ struct ThreadLanes : ScalarLanes {
     static constexpr bool kSearchesTogether = true;
 
 #if defined(__CUDACC_RTC__)
+    static GK_LANE I truncate_near(F f) { return static_cast<I>(f); }
     static GK_LANE F kept(F f) {
         asm("" : "+f"(f));
         return f;

@@ -12,11 +12,13 @@ template <class Type, bool kWeighted>
 struct QuantizeKernel {
     static_assert(Type::kBlock % kPiece == 0);
 
-    // Blocks are gathered in shared memory, and leave it as one run of words.
+    // Blocks are gathered in shared memory, and leave it as one run of units.
     struct Shared {
         union {
             RowTile tile;
+            Unit units[kThreads * Type::kBytes / 16];
             uint32_t words[kThreads * Type::kBytes / 4];
+            uint16_t halves[kThreads * Type::kBytes / 2];
             uint8_t bytes[kThreads * Type::kBytes];
         };
     };
@@ -114,31 +116,39 @@ private:
         if (is_spare || !are_finite) return;
         const FaultKind kind = fault_of(outcome);
         if (kind != FaultKind::kNone) report(launch, kind, place);
+        pack(bytes, thread, shared);
+    }
+
+    // The bytes of a thread's block, as many at a time as every block is aligned to.
+    static GK_LANE void pack(const int32_t* bytes, int thread, Shared& shared) {
         // Bytes of short blocks are registers, and stay so where the loop is unrolled whole.
         constexpr int kSteps [[maybe_unused]] = Type::kBlock > 32 ? 4 : Type::kBytes;
         if constexpr (Type::kBytes % 4 == 0) {
-            uint32_t* words = shared.words + thread * (Type::kBytes / 4);
+            uint32_t* const to = shared.words + thread * (Type::kBytes / 4);
             GK_GPU_UNROLL(kSteps)
             for (int i = 0; i < Type::kBytes; i += 4) {
-                words[i / 4] = static_cast<uint32_t>(bytes[i] | bytes[i + 1] << 8 | bytes[i + 2] << 16) |
-                               static_cast<uint32_t>(bytes[i + 3]) << 24;
+                to[i / 4] = static_cast<uint32_t>(bytes[i] | bytes[i + 1] << 8 | bytes[i + 2] << 16) |
+                            static_cast<uint32_t>(bytes[i + 3]) << 24;
             }
+        } else if constexpr (Type::kBytes % 2 == 0) {
+            uint16_t* const to = shared.halves + thread * (Type::kBytes / 2);
+            GK_GPU_UNROLL(kSteps)
+            for (int i = 0; i < Type::kBytes; i += 2) to[i / 2] = static_cast<uint16_t>(bytes[i] | bytes[i + 1] << 8);
         } else {
-            uint8_t* to = shared.bytes + thread * Type::kBytes;
+            uint8_t* const to = shared.bytes + thread * Type::kBytes;
             GK_GPU_UNROLL(kSteps)
             for (int i = 0; i < Type::kBytes; ++i) to[i] = static_cast<uint8_t>(bytes[i]);
         }
     }
 
     static GK_LANE void store(const Launch& launch, int64_t first, int thread, const Shared& shared) {
-        static_assert(kThreads * Type::kBytes % 16 == 0);  // each run begins at a word
+        static_assert(kThreads * Type::kBytes % 16 == 0);  // each run begins at a unit
         const int64_t rest = launch.blocks - first;
         const int size = static_cast<int>(rest < kThreads ? rest : kThreads) * Type::kBytes;
-        uint8_t* to = launch.out + first * Type::kBytes;
-        uint32_t* words = reinterpret_cast<uint32_t*>(to);
+        uint8_t* const to = launch.out + first * Type::kBytes;
         GK_UNROLL(1)
-        for (int i = thread; i < size / 4; i += kThreads) words[i] = shared.words[i];
-        if (thread < size % 4) to[size / 4 * 4 + thread] = shared.bytes[size / 4 * 4 + thread];
+        for (int i = thread; i < size / 16; i += kThreads) reinterpret_cast<Unit*>(to)[i] = shared.units[i];
+        if (thread < size % 16) to[size / 16 * 16 + thread] = shared.bytes[size / 16 * 16 + thread];
     }
 };
 

@@ -11,8 +11,6 @@ namespace {
 
 constexpr int kPiece = 32;
 
-using Unit = Chunk<16>;
-
 // After each eight units one is left out, so that threads side by side are in different banks of the memory: the
 // hardware serves eight units at a time. Eight threads that write fill eight units in a row. Eight that read unit k of
 // their rows find it 9 units apart (rows of eight units), or 4 and 5 by turns (rows of four): modulo eight, which is

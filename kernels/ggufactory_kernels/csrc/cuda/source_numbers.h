@@ -29,6 +29,8 @@ struct alignas(kBytes) Chunk {
     uint32_t words[kBytes / 4];
 };
 
+using Unit = Chunk<16>;
+
 // Whether a chunk may begin where any of the rows does.
 template <int kBytes>
 GK_LANE bool are_aligned(const void* first_row, int64_t row_stride) {
