@@ -35,8 +35,8 @@ from ggufactory_kernels.mismatch import first_mismatch  # noqa: E402
 ROWS = 64
 SLOTS = {"div.rn.f32": 10, "rcp.rn.f32": 10, "sqrt.rn.f32": 10, "div.u32": 20, "rem.u32": 20, "div.s64": 70}
 """Instructions of the GPU for one of PTX, as the assembler expands it for usual numbers; others are one."""
-FREE = ("mov", "cvta", "ld.param", "bra.uni")
-"""Names and constants, which the assembler makes part of other instructions."""
+FREE = ("mov", "cvta", "ld.param", "bra.uni", "abs.f32", "neg.f32")
+"""Names, constants and signs of floats, which the assembler makes part of other instructions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,8 @@ class Warp:
             operation = self._ballot(operands)
         elif kind == "atom":
             operation = self._least_in_memory(operands)
+        elif kind in ("pack", "unpack"):
+            operation = self._repacking(kind, operands)
         else:
             operation = self._arithmetic(kind, modifiers, operands)
         if instruction.guard is None:
@@ -144,7 +146,7 @@ class Warp:
             unary = ptx.UNARY[kind]
             return lambda where: ptx.put(to, unary(read(at[0])), where)
         if kind in ptx.BINARY:
-            binary = ptx.BINARY[kind]
+            binary = ptx.sum_rounded_down if (kind, *modifiers[:1]) == ("add", "rm") else ptx.BINARY[kind]
             return lambda where: ptx.put(to, binary(read(at[0]), read(at[1])), where)
         if kind in ("shl", "shr"):
             shift = ptx.shifted_left if kind == "shl" else ptx.shifted_right
@@ -199,6 +201,21 @@ class Warp:
                 memory.store(addresses(where, i), kept if where is True else kept[where])
 
         return store if kind == "st" else load
+
+    def _repacking(self, kind: str, operands: tuple[str, ...]) -> Operation:
+        """Of one register from two of half its width, the first of which is its lower half; or the contrary."""
+        whole, parts = operands if kind == "pack" else operands[::-1]
+        wide, halves = self._register(whole), [self._register(name) for name in re.findall(r"%\w+", parts)]
+        assert len(halves) == 2 and wide.dtype.itemsize == 2 * halves[0].dtype.itemsize, operands
+
+        def pack(where: Where) -> None:
+            ptx.put(wide, np.stack(halves, axis=1).view(wide.dtype).reshape(-1), where)
+
+        def unpack(where: Where) -> None:
+            for half, part in zip(halves, wide.view(halves[0].dtype).reshape(-1, 2).T, strict=True):
+                ptx.put(half, part, where)
+
+        return pack if kind == "pack" else unpack
 
     def _shuffle(self, operands: tuple[str, ...]) -> Operation:
         to = self._register(operands[0].partition("|")[0])

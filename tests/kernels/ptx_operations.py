@@ -20,6 +20,7 @@ Operation = Callable[[Where], None]
 TYPES: dict[str, np.dtype[Any]] = {
     **{f"{kind}{8 * size}": np.dtype(f"u{size}") for kind in "bu" for size in (1, 2, 4, 8)},
     **{f"s{8 * size}": np.dtype(f"i{size}") for size in (1, 2, 4, 8)},
+    "f16": np.dtype(np.float16),
     "f32": np.dtype(np.float32),
     "pred": np.dtype(np.bool_),
 }
@@ -86,6 +87,17 @@ def rounded(operation: Callable[..., Any]) -> Callable[..., Lanes]:
 def truncated(a: Lanes) -> Lanes:
     """cvt.rzi.s32.f32: what lies outside is clamped, NaN is zero."""
     return np.clip(np.nan_to_num(np.trunc(a.astype(np.float64)), nan=0.0), -(2.0**31), 2.0**31 - 1).astype(np.int32)
+
+
+def sum_rounded_down(a: Lanes, b: Lanes) -> Lanes:
+    """add.rm.f32, by the sum in double precision and what that leaves out."""
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    total = x + y
+    added = total - x
+    left_out = (x - (total - added)) + (y - added)
+    nearest = total.astype(np.float32)
+    is_above = (nearest > total) | ((nearest == total) & (left_out < 0))
+    return np.where(is_above, np.nextafter(nearest, np.float32(-np.inf)), nearest)
 
 
 def shifted_left(a: Lanes, b: Lanes) -> Lanes:

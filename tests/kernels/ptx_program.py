@@ -14,7 +14,9 @@ _DECLARATION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """`@guard name operands`; the guard begins with ! where it is negated."""
+    """`@guard name operands`; the guard begins with ! where it is negated.
+
+    A `mov` that puts registers together to a wider one is a `pack`, the contrary an `unpack`: they cost something."""
 
     name: str
     operands: tuple[str, ...]
@@ -84,4 +86,8 @@ def _instruction(line: str) -> Instruction:
     if line.startswith("@"):
         guard, line = line[1:].split(None, 1)
     name, _, rest = line.partition("\t") if "\t" in line else line.partition(" ")
-    return Instruction(name.strip(), tuple(re.findall(r"\{[^}]*\}|\[[^\]]*\]|[^\s,]+", rest)), guard)
+    operands = tuple(re.findall(r"\{[^}]*\}|\[[^\]]*\]|[^\s,]+", rest))
+    name = name.strip()
+    if name.startswith("mov.") and "{" in rest:
+        name = name.replace("mov", "unpack" if operands[0].startswith("{") else "pack")
+    return Instruction(name, operands, guard)

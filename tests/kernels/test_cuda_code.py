@@ -78,6 +78,9 @@ def lanes(*numbers: float, type_: Any = np.uint32) -> ptx.Lanes:
 def test_instructions_do_what_the_manual_says() -> None:
     nan = np.float32("nan")
     assert ptx.truncated(lanes(-1.9, 3e9, -3e9, nan, type_=np.float32)).tolist() == [-1, 2**31 - 1, -(2**31), 0]
+    offset = lanes(3 << 21, 3 << 21, 3 << 21, type_=np.float32)
+    summands = lanes(-1e-30, 0.75, -0.5, type_=np.float32)
+    assert (ptx.sum_rounded_down(summands, offset) - offset).tolist() == [-0.5, 0.5, -0.5]
     assert ptx.shifted_left(lanes(1, 1), lanes(31, 32)).tolist() == [2**31, 0]
     assert ptx.shifted_right(lanes(-8, -8, type_=np.int32), lanes(1, 40)).tolist() == [-4, -1]
     assert ptx.quotient(lanes(-7, 7, type_=np.int64), lanes(2, 0, type_=np.int64)).tolist() == [-3, 7]

@@ -97,14 +97,31 @@ def test_every_family_of_weights(machine: Machine, kernel_type: str) -> None:
 def test_any_distance_of_rows_and_number_of_blocks(machine: Machine, kernel_type: str, source: torch.dtype) -> None:
     """Thread blocks that are full, and one that is not; rows that lie apart, together, or on top of each other."""
     block = gk.TENSOR_TYPES[kernel_type].block
-    columns, rows = (3 * block, 67 if block > 32 else 45) if block > 1 else (1030, 3)
+    columns, rows = (3 * block, 67 if block > 32 else 45) if block > 1 else (1032, 3)
     whole = torch.from_numpy(make_weights("normal", 3, rows, columns + 24)).to(source)
     importance = make_importance(modes_of(kernel_type)[-1], 4, columns)
     for x in (whole[:, :columns], whole[::2, 16 : 16 + columns], whole[:1, :columns].expand(rows, columns)):
-        wanted = gk.quantize(x.contiguous(), kernel_type, importance).numpy()
-        packed = machine.quantize(machine.like(x, whole), kernel_type, importance)
-        mismatch = first_mismatch(wanted, packed, kernel_type, columns)
-        assert mismatch is None, f"{tuple(x.stride())}: {mismatch}"
+        check_rows(machine, x, whole, kernel_type, importance)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_rows_that_begin_anywhere(machine: Machine, kernel_type: str, source: torch.dtype) -> None:
+    """Where units of memory are never, or not in all rows, aligned: the first row, the distance, the importance."""
+    block = gk.TENSOR_TYPES[kernel_type].block
+    columns, rows = (block * (1 if block > 32 else 3), 67 if block > 32 else 25) if block > 1 else (1030, 3)
+    importance = make_importance(modes_of(kernel_type)[-1], 4, columns + 1)
+    importance = None if importance is None else importance[1:]
+    for apart in (columns + 32, columns + 37):
+        whole = torch.from_numpy(make_weights("normal", 3, rows, apart)).to(source)
+        for first in (0, 1, 4):
+            check_rows(machine, whole[:, first : first + columns], whole, kernel_type, importance)
+
+
+def check_rows(machine: Machine, x: torch.Tensor, whole: torch.Tensor, kernel_type: str, importance: Any) -> None:
+    wanted = gk.quantize(x.contiguous(), kernel_type, importance).numpy()
+    packed = machine.quantize(machine.like(x, whole), kernel_type, importance)
+    mismatch = first_mismatch(wanted, packed, kernel_type, x.shape[1])
+    assert mismatch is None, f"{x.storage_offset()}, {tuple(x.stride())}: {mismatch}"
 
 
 def test_columns_that_do_not_lie_side_by_side_are_copied(machine: Machine) -> None:

@@ -28,7 +28,7 @@ GK_LANE void magnitude_weights(const typename L::F* x, typename L::F* w) {
     typename L::F sum_squares = L::floats(0);
     for (int i = 0; i < kAffineSubBlock; ++i) sum_squares = sum_squares + x[i] * x[i];
     const typename L::F root_mean_square = L::sqrt(sum_squares / L::floats(kAffineSubBlock));
-    for (int i = 0; i < kAffineSubBlock; ++i) w[i] = root_mean_square + L::abs(x[i]);
+    for (int i = 0; i < kAffineSubBlock; ++i) w[i] = L::kept(root_mean_square + L::abs(x[i]));
 }
 
 // Element weights with importance: it counts more where the weight is large beside the super-block's

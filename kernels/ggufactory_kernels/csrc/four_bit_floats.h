@@ -13,10 +13,16 @@ namespace {
 // Twice the magnitudes that E2M1 has; bit 3 of a quant is the sign.
 constexpr float kDoubledE2M1[8] = {0, 1, 2, 3, 4, 6, 8, 12};
 
+// The index with the sign of x; the positive zero comes first.
+template <class L>
+GK_LANE typename L::I with_sign(typename L::I index, typename L::F x) {
+    const typename L::I sign = L::shift_right(L::bits(x), 31) << 3;
+    return L::select(index == L::ints(0), index, index | sign);
+}
+
 // The quant nearest to x under scale d. The reference compares all sixteen in order and keeps the first of
-// equals. Of the two signs the one of x is never farther, and the positive zero comes first, so eight
-// magnitudes are enough. All eight, because the differences need not shrink strictly: where x is far
-// beyond the range they are equal, and the first wins.
+// equals. Of the two signs the one of x is never farther, so eight magnitudes are enough. All eight, because the
+// differences need not shrink strictly: where x is far beyond the range they are equal, and the first wins.
 template <class L>
 GK_LANE typename L::I nearest_e2m1(typename L::F x, typename L::F d) {
     using F = typename L::F;
@@ -30,8 +36,38 @@ GK_LANE typename L::I nearest_e2m1(typename L::F x, typename L::F d) {
         least = L::select(nearer, error, least);
         index = L::select(nearer, L::ints(i), index);
     }
-    const I sign = L::shift_right(L::bits(x), 31) << 3;
-    return L::select(index == L::ints(0), index, index | sign);
+    return with_sign<L>(index, x);
+}
+
+// The quants nearest to `x` under scale d, whose mantissa has four bits at most.
+//
+// Where no size exceeds 2^20 d, comparing with the middles between magnitudes gives the same as nearest_e2m1().
+// Magnitudes and middles are exact (d is at least 2^-128, and below 2^120 here). Rounding keeps the order of the
+// differences, so of the nearest magnitude and those above it the nearest is kept; those below it must be farther
+// after rounding too. Let `size` lie above the middle of magnitudes a < b. If it is at most b, both differences are
+// exact: b is at most twice a, or a is zero. If it lies above b, the differences are b - a >= d apart, and
+// below 2^20 d, where floats are d / 8 apart at most.
+template <class L, int kCount>
+GK_LANE void nearest_e2m1s(const typename L::F* x, typename L::F magnitude, typename L::F d, typename L::I* quants) {
+    using F = typename L::F;
+    using I = typename L::I;
+    const typename L::M usual = (magnitude < d * L::floats(0x1p20f)) & (d < L::floats(0x1p120f));
+    if (L::any(L::negate(usual))) {
+        GK_UNROLL(1)
+        for (int i = 0; i < kCount; ++i) quants[i] = nearest_e2m1<L>(x[i], d);
+        return;
+    }
+    F middles[7];
+    GK_UNROLL(8)
+    for (int k = 0; k < 7; ++k) middles[k] = L::floats((kDoubledE2M1[k] + kDoubledE2M1[k + 1]) / 2) * d;
+    GK_UNROLL(2)
+    for (int i = 0; i < kCount; ++i) {
+        const F size = L::abs(x[i]);
+        I index = L::ints(0);
+        GK_UNROLL(8)
+        for (int k = 0; k < 7; ++k) index = L::select(size > middles[k], L::ints(k + 1), index);
+        quants[i] = with_sign<L>(index, x[i]);
+    }
 }
 
 // floor(log2f(f)) for f > 0 as glibc's log2f gives it: correctly rounded, so just below a power of two it
@@ -77,8 +113,7 @@ struct MXFP4 : MXFP4Layout {
         const F d = half_of_e8m0<L>(byte);
         bytes[kScale] = byte;
         I quants[kBlock];
-        GK_UNROLL(1)
-        for (int i = 0; i < kBlock; ++i) quants[i] = nearest_e2m1<L>(x[i], d);
+        nearest_e2m1s<L, kBlock>(x, magnitude, d, quants);
         store_nibbles<L>(quants, bytes + kQuants);
         return byte < L::ints(0xff);
     }
@@ -122,13 +157,14 @@ struct NVFP4 : NVFP4Layout {
         for (int j = 0; j < kBlock / kSubBlock; ++j) {
             const F* sub_block = x + j * kSubBlock;
             // The largest magnitude becomes 6, the largest number of E2M1.
-            const I byte = float_to_ue4m3<L>(largest_magnitude<L, kSubBlock>(sub_block) / L::floats(6));
+            const F magnitude = largest_magnitude<L, kSubBlock>(sub_block);
+            const I byte = float_to_ue4m3<L>(magnitude / L::floats(6));
             const F d = half_of_ue4m3<L>(byte);
             bytes[kSubScales + j] = byte;
+            I quants[kSubBlock];
+            nearest_e2m1s<L, kSubBlock>(sub_block, magnitude, d, quants);
             for (int i = 0; i < kSubBlock / 2; ++i) {
-                const I low = nearest_e2m1<L>(sub_block[i], d);
-                const I high = nearest_e2m1<L>(sub_block[i + kSubBlock / 2], d);
-                bytes[kQuants + j * (kSubBlock / 2) + i] = low | (high << 4);
+                bytes[kQuants + j * (kSubBlock / 2) + i] = quants[i] | (quants[i + kSubBlock / 2] << 4);
             }
         }
         return x[0] == x[0];

@@ -1,7 +1,8 @@
 // Half precision and bfloat16 from and to single precision, by ggml's bit algorithms (ggml-impl.h).
 //
 // The 16 bits of a number are the low bits of an integer lane. All finite values convert exactly or round
-// to nearest even, denormals included; hardware conversions are not used because they are not everywhere.
+// to nearest even, denormals included; hardware conversions are not used on CPUs because they are not everywhere.
+// GPUs have them, and give the same but for the bits of a NaN, which nobody stores.
 #pragma once
 
 #include "lanes.h"
@@ -11,6 +12,11 @@ namespace {
 
 template <class L>
 GK_LANE typename L::F half_to_float(typename L::I half) {
+#if defined(__CUDACC_RTC__)
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(static_cast<uint16_t>(half)));
+    return f;
+#else
     using I = typename L::I;
     using F = typename L::F;
     const I word = half << 16;
@@ -19,11 +25,17 @@ GK_LANE typename L::F half_to_float(typename L::I half) {
     const F denormal = L::from_bits(L::shift_right(doubled, 17) | L::ints(126 << 23)) - L::floats(0.5f);
     const I magnitude = L::bits(L::select(L::shift_right(doubled, 17) < L::ints(1 << 10), denormal, normal));
     return L::from_bits((word & L::ints(INT32_MIN)) | magnitude);
+#endif
 }
 
 // NaN becomes 0x7e00 with the sign kept; too large a number becomes infinity.
 template <class L>
 GK_LANE typename L::I float_to_half(typename L::F f) {
+#if defined(__CUDACC_RTC__)
+    uint16_t half;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(f));
+    return half;
+#else
     using I = typename L::I;
     const I word = L::bits(f);
     const I exponent = L::shift_right(word + word, 24);
@@ -34,6 +46,7 @@ GK_LANE typename L::I float_to_half(typename L::F f) {
     const I magnitude = (L::shift_right(rounded, 13) & L::ints(0x7c00)) + (rounded & L::ints(0x0fff));
     const I sign = L::shift_right(word & L::ints(INT32_MIN), 16);
     return sign | L::select(f == f, magnitude, L::ints(0x7e00));
+#endif
 }
 
 template <class L>

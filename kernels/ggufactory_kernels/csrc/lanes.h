@@ -10,6 +10,7 @@
 //   F, I, M                       floats, 32-bit integers and conditions, one per lane
 //   kWidth                        how many lanes
 //   kSideBySide                   how many sub-blocks are searched at a time
+//   kReadsTables                  whether reading from a table is quicker than comparing with all its entries
 //   kSearchesTogether             whether other lanes help with a search of neighbours (cuda/team_search.h)
 //   +  -  *  /  <  >  ==  &  |    as for the plain types; comparisons give an M
 //   floats(c), ints(c)            the same constant in every lane
@@ -20,12 +21,15 @@
 //   lane_bits(m)                  bit k is lane k; for what each lane then does alone
 //   bits(f), from_bits(i)         reinterpretation
 //   to_float(i), truncate(f)      truncate() gives INT_MIN out of range and for NaN, as cvttss2si does
+//   truncate_near(f)              the same for |f| < 2^31 only
 //   nearest_int(f)                the reference's rounding, see below; 0 for NaN, as there
 //   shift_right(i, n)             logical
 //   clamp(i, lo, hi), at_most(i, hi), sqrt(f), abs(f)
-//   minimum(a, b), maximum(a, b)  b where one of them is NaN
+//   minimum(a, b), maximum(a, b)  b, which is a number, where a is NaN; of zeros with different signs either
 //   round_clamped(f, lo, hi)      float of clamp(nearest_int(f), lo, hi), for |f| < 2^22 only
-//   round_at_most(f, hi)          the same without the lower bound, round_near(f) without any
+//   round_at_most(f, hi)          the same without the lower bound, round_at_least(f, lo) without the upper one,
+//                                 round_near(f) without any
+//   kept(f)                       f, made once: a GPU's compiler would otherwise make it again for each use
 //   gather(table, i)              table[i]; pick(x, i): x[i], of the lane's own column
 //   gather_words(x, i)            lane i % kWidth of x[i / kWidth]
 //   load_*, store, transpose      the driver's business (tile.h), not the algorithms'
@@ -47,6 +51,7 @@ struct ScalarLanes {
     using M = bool;
     static constexpr int kWidth = 1;
     static constexpr int kSideBySide = 2;
+    static constexpr bool kReadsTables = false;
     static constexpr bool kSearchesTogether = false;
 
     static GK_LANE F floats(float value) { return value; }
@@ -76,20 +81,23 @@ struct ScalarLanes {
     static GK_LANE I at_most(I i, int32_t hi) { return i > hi ? hi : i; }
     static GK_LANE F sqrt(F f) { return square_root(f); }
     static GK_LANE F abs(F f) { return magnitude_of(f); }
-    static GK_LANE F minimum(F a, F b) { return a < b ? a : b; }
-    static GK_LANE F maximum(F a, F b) { return a > b ? a : b; }
+    static GK_LANE F minimum(F a, F b) { return least_of(a, b); }
+    static GK_LANE F maximum(F a, F b) { return greatest_of(a, b); }
     static GK_LANE F round_clamped(F f, int32_t lo, int32_t hi) {
         const F low = kRoundingOffset + static_cast<F>(lo), high = kRoundingOffset + static_cast<F>(hi);
-        const F t = f + kRoundingOffset;
-        return (t < low ? low : t > high ? high : t) - kRoundingOffset;
+        return minimum(maximum(f + kRoundingOffset, low), high) - kRoundingOffset;
     }
-
+    static GK_LANE F round_at_least(F f, int32_t lo) {
+        const F low = kRoundingOffset + static_cast<F>(lo);
+        return maximum(f + kRoundingOffset, low) - kRoundingOffset;
+    }
     static GK_LANE F round_at_most(F f, int32_t hi) {
         const F high = kRoundingOffset + static_cast<F>(hi);
-        const F t = f + kRoundingOffset;
-        return (t > high ? high : t) - kRoundingOffset;
+        return minimum(f + kRoundingOffset, high) - kRoundingOffset;
     }
     static GK_LANE F round_near(F f) { return (f + kRoundingOffset) - kRoundingOffset; }
+    static GK_LANE I truncate_near(F f) { return truncate(f); }
+    static GK_LANE F kept(F f) { return f; }
 
     static GK_LANE I gather(const int32_t* table, I i) { return table[i]; }
     static GK_LANE F gather_words(const F* x, I i) { return x[i]; }
@@ -118,10 +126,19 @@ struct ScalarLanes {
 // its warp walk beside it, each in its own block, and search together.
 struct ThreadLanes : ScalarLanes {
     static constexpr int kSideBySide = 1;
+    static constexpr bool kReadsTables = true;
     static constexpr bool kSearchesTogether = true;
 
     // NaN becomes 0 by itself where a CPU makes it, whose NaNs have one bit of 23 set; a GPU's have all of them.
     static GK_LANE I nearest_int(F f) { return f == f ? ScalarLanes::nearest_int(f) : 0; }
+
+#if defined(__CUDACC_RTC__)
+    static GK_LANE I truncate_near(F f) { return static_cast<I>(f); }
+    static GK_LANE F kept(F f) {
+        asm("" : "+f"(f));
+        return f;
+    }
+#endif
 };
 
 }  // namespace

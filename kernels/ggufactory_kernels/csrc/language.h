@@ -54,10 +54,15 @@ using ::memcpy;
 namespace ggufactory {
 namespace {
 
+// least_of(), greatest_of(): one instruction on a GPU. `b`, which is a number, where `a` is NaN; of zeros with
+// different signs either. floor_of_twice(): for magnitudes below 2^20.
 #if defined(__CUDACC_RTC__)
 
 GK_LANE float square_root(float f) { return __fsqrt_rn(f); }
 GK_LANE float magnitude_of(float f) { return fabsf(f); }
+GK_LANE float least_of(float a, float b) { return fminf(a, b); }
+GK_LANE float greatest_of(float a, float b) { return fmaxf(a, b); }
+GK_LANE int32_t floor_of_twice(float f) { return __float_as_int(__fadd_rd(f, 0x1.8p22f)) - 0x4ac00000; }
 GK_LANE float infinity() { return __int_as_float(0x7f800000); }
 GK_LANE int lowest_bit(uint32_t bits) { return __ffs(static_cast<int>(bits)) - 1; }
 GK_LANE int lowest_bit(uint64_t bits) { return __ffsll(static_cast<int64_t>(bits)) - 1; }
@@ -68,6 +73,9 @@ GK_LANE bool is_odd(uint32_t bits) { return __popc(bits) & 1; }
 
 GK_LANE float square_root(float f) { return __builtin_sqrtf(f); }
 GK_LANE float magnitude_of(float f) { return __builtin_fabsf(f); }
+GK_LANE float least_of(float a, float b) { return a < b ? a : b; }
+GK_LANE float greatest_of(float a, float b) { return a > b ? a : b; }
+GK_LANE int32_t floor_of_twice(float f) { return static_cast<int32_t>(__builtin_floorf(f + f)); }
 GK_LANE float infinity() { return __builtin_inff(); }
 GK_LANE int lowest_bit(uint32_t bits) { return __builtin_ctz(bits); }
 GK_LANE int lowest_bit(uint64_t bits) { return __builtin_ctzll(bits); }

@@ -14,14 +14,14 @@
 namespace ggufactory {
 namespace {
 
-// roundf(), halves away from zero, for |f| < 2^24. The addend is the largest float below a half: with
+// roundf(), halves away from zero, for |f| < 2^22. The addend is the largest float below a half: with
 // 0.5 itself the sum would round up to the next integer just below a half.
 template <class L>
 GK_LANE typename L::I round_half_away(typename L::F f) {
     using I = typename L::I;
     const I below_half = L::bits(L::floats(0x1.fffffep-2f));
     const I sign = L::bits(f) & L::ints(INT32_MIN);
-    return L::truncate(f + L::from_bits(below_half | sign));
+    return L::truncate_near(f + L::from_bits(below_half | sign));
 }
 
 // Two weights to a byte: i and, above it, i + 16 of the block's 32.
@@ -53,12 +53,28 @@ GK_LANE typename L::F inverse_or_zero(typename L::F scale) {
     return L::select(scale == L::floats(0), L::floats(0), L::floats(1) / scale);
 }
 
-// The reference rounds by adding a half and cutting off. Where a denormal scale has no inverse the sum is
-// infinite or NaN: truncate() gives INT_MIN, whose low byte is the reference's zero.
+// A denormal scale has no inverse: it is infinite, the quotients are infinite or NaN, and what the reference makes of
+// those is the same for all. With zero in its place no quotient needs to be looked at.
 template <class L>
-GK_LANE typename L::I cut_to_byte(typename L::F f) {
-    return L::truncate(f) & L::ints(0xff);
+GK_LANE typename L::M has_inverse(typename L::F inverse) {
+    return L::abs(inverse) < L::floats(infinity());
 }
+
+// The reference rounds by adding a half and cutting off; where the scale has no inverse its quants are zero.
+template <class L>
+struct Cutting {
+    typename L::F inverse, addend;
+
+    GK_LANE Cutting(typename L::F scale, float wanted) {
+        const typename L::F found = inverse_or_zero<L>(scale);
+        inverse = L::select(has_inverse<L>(found), found, L::floats(0));
+        addend = L::select(has_inverse<L>(found), L::floats(wanted), L::floats(0));
+    }
+    // No sum is below zero.
+    GK_LANE typename L::I quant(typename L::F x, int most) const {
+        return L::at_most(L::truncate_near(x * inverse + addend), most);
+    }
+};
 
 template <class L>
 GK_LANE void importance_weights_of_row(const typename L::F* x, const typename L::F* importance,
@@ -97,10 +113,8 @@ private:
             largest = L::select(larger, x[i], largest);
         }
         const F scale = largest / L::floats(-kMiddle);
-        const F inverse = inverse_or_zero<L>(scale);
-        for (int i = 0; i < 32; ++i) {
-            quants[i] = L::at_most(cut_to_byte<L>(x[i] * inverse + L::floats(kMiddle + 0.5f)), kLevels - 1);
-        }
+        const Cutting<L> cutting(scale, kMiddle + 0.5f);
+        for (int i = 0; i < 32; ++i) quants[i] = cutting.quant(x[i], kLevels - 1);
         return scale;
     }
 
@@ -148,10 +162,8 @@ private:
             highest = L::select(x[i] > highest, x[i], highest);
         }
         const F scale = (highest - lowest) / L::floats(kLevels - 1);
-        const F inverse = inverse_or_zero<L>(scale);
-        for (int i = 0; i < 32; ++i) {
-            quants[i] = L::at_most(cut_to_byte<L>((x[i] - lowest) * inverse + L::floats(0.5f)), kLevels - 1);
-        }
+        const Cutting<L> cutting(scale, 0.5f);
+        for (int i = 0; i < 32; ++i) quants[i] = cutting.quant(x[i] - lowest, kLevels - 1);
         minimum = lowest;
         return scale;
     }
@@ -185,18 +197,11 @@ struct Q8_0 : Q8_0Layout {
                                   typename L::I* bytes) {
         using F = typename L::F;
         using I = typename L::I;
-        F magnitude = L::floats(0);
-        GK_UNROLL(32)
-        for (int i = 0; i < kBlock; ++i) {
-            const F size = L::abs(x[i]);
-            magnitude = L::select(magnitude > size, magnitude, size);
-        }
-        const F scale = magnitude / L::floats(127);
-        const F inverse = L::select(scale == L::floats(0), L::floats(0), L::floats(1) / scale);
+        const F scale = largest_magnitude<L, kBlock>(x) / L::floats(127);
+        const F found = inverse_or_zero<L>(scale);
+        const F inverse = L::select(has_inverse<L>(found), found, L::floats(0));
         const I half_scale = float_to_half<L>(scale);
         store_half<L>(half_scale, bytes + kScale);
-        // A denormal scale has no inverse; truncate() then gives INT_MIN, whose low byte is the
-        // reference's zero.
         GK_UNROLL(32)
         for (int i = 0; i < kBlock; ++i) bytes[kQuants + i] = round_half_away<L>(x[i] * inverse) & L::ints(0xff);
         return half_is_finite<L>(half_scale);

@@ -29,6 +29,30 @@ GK_LANE typename L::F nearest_nonlinear_value(typename L::F f) {
     return value;
 }
 
+// The values of numbers from -kMost to kMost, by the floor of their double: all thresholds are multiples of a half.
+struct NonlinearTable {
+    static constexpr int kMost = 135, kFirst = -2 * kMost;
+    int8_t values[4 * kMost + 1];
+
+    constexpr NonlinearTable() : values() {
+        for (int i = 0, value = 0; i <= 4 * kMost; ++i) {
+            while (value < 15 && static_cast<float>(i + kFirst) >= 2 * nonlinear_threshold(value)) ++value;
+            values[i] = static_cast<int8_t>(kNonlinearValues[value]);
+        }
+    }
+};
+constexpr NonlinearTable kNonlinearTable;
+
+// The same for |f| <= NonlinearTable::kMost.
+template <class L>
+GK_LANE typename L::F near_nonlinear_value(typename L::F f) {
+    if constexpr (L::kReadsTables) {
+        return static_cast<float>(kNonlinearTable.values[floor_of_twice(f) - NonlinearTable::kFirst]);
+    } else {
+        return nearest_nonlinear_value<L>(f);
+    }
+}
+
 template <class L>
 GK_LANE typename L::I nearest_nonlinear_index(typename L::F f) {
     typename L::I index = L::ints(0);
@@ -60,9 +84,12 @@ inline typename L::F search_nonlinear_scale(const typename L::F* x, const typena
     const auto sums = [&](F inverse) {
         sum_qx = L::floats(0);
         sum_q2 = L::floats(0);
+        // No quotient exceeds 127 + kTries by more than its rounding; of groups that are as good as zero nothing is
+        // used, but what is read from a table must be there.
+        if constexpr (L::kReadsTables) inverse = L::select(is_zero, L::floats(0), inverse);
         GK_UNROLL(4)
         for (int i = 0; i < kNonlinearBlock; ++i) {
-            const F value = nearest_nonlinear_value<L>(inverse * x[i]);
+            const F value = near_nonlinear_value<L>(inverse * x[i]);
             const F wq = w[i] * value;
             sum_qx = sum_qx + wq * x[i];
             sum_q2 = sum_q2 + wq * value;

@@ -47,10 +47,14 @@ struct PairLanes {
     static GK_LANE I clamp(I i, int32_t lo, int32_t hi) { return {L::clamp(i.a, lo, hi), L::clamp(i.b, lo, hi)}; }
     static GK_LANE F sqrt(F f) { return {L::sqrt(f.a), L::sqrt(f.b)}; }
     static GK_LANE F abs(F f) { return {L::abs(f.a), L::abs(f.b)}; }
+    static GK_LANE F round_at_least(F f, int32_t lo) {
+        return {L::round_at_least(f.a, lo), L::round_at_least(f.b, lo)};
+    }
     static GK_LANE F round_at_most(F f, int32_t hi) {
         return {L::round_at_most(f.a, hi), L::round_at_most(f.b, hi)};
     }
     static GK_LANE F round_near(F f) { return {L::round_near(f.a), L::round_near(f.b)}; }
+    static GK_LANE F kept(F f) { return {L::kept(f.a), L::kept(f.b)}; }
     static GK_LANE F round_clamped(F f, int32_t lo, int32_t hi) {
         return {L::round_clamped(f.a, lo, hi), L::round_clamped(f.b, lo, hi)};
     }

@@ -20,21 +20,20 @@ template <class L, int kCount>
 GK_LANE typename L::F largest_magnitude(const typename L::F* x) {
     typename L::F magnitude = L::floats(0);
     GK_UNROLL(16)
-    for (int i = 0; i < kCount; ++i) {
-        const typename L::F size = L::abs(x[i]);
-        magnitude = L::select(magnitude > size, magnitude, size);
-    }
+    for (int i = 0; i < kCount; ++i) magnitude = L::maximum(magnitude, L::abs(x[i]));
     return magnitude;
 }
 
-// float(clamp(nearest_int(v), lo, hi)); `kNear`: the caller knows that every |v| < 2^22.
-template <class L, bool kNear>
+// What is known of quotients that are rounded: nothing, that all are below 2^22, and that besides none rounds to more
+// than the highest level.
+enum class Quotients { kAny, kNear, kNearAndLow };
+
+// float(clamp(nearest_int(v), lo, hi)).
+template <class L, Quotients kKnown>
 GK_LANE typename L::F round_level(typename L::F v, int lo, int hi) {
-    if constexpr (kNear) {
-        return L::round_clamped(v, lo, hi);
-    } else {
-        return L::to_float(L::clamp(L::nearest_int(v), lo, hi));
-    }
+    if constexpr (kKnown == Quotients::kAny) return L::to_float(L::clamp(L::nearest_int(v), lo, hi));
+    if constexpr (kKnown == Quotients::kNear) return L::round_clamped(v, lo, hi);
+    return L::round_at_least(v, lo);
 }
 
 // ---------------------------------------------------------------- x = scale * l, -levels <= l < levels
@@ -162,14 +161,14 @@ struct AffineScale {
 };
 
 // One candidate: the quants of (inverse, floor) go to `l`, their weighted sums to the rest.
-template <class L, int kCount, bool kNear>
+template <class L, int kCount, Quotients kKnown>
 GK_LANE void affine_sums(const typename L::F* x, const typename L::F* w, typename L::F inverse,
                          typename L::F floor, int levels, typename L::F* l, typename L::F& sum_l,
                          typename L::F& sum_l2, typename L::F& sum_xl) {
     sum_l = sum_l2 = sum_xl = L::floats(0);
     GK_UNROLL(8)
     for (int i = 0; i < kCount; ++i) {
-        l[i] = round_level<L, kNear>(inverse * (x[i] - floor), 0, levels);
+        l[i] = round_level<L, kKnown>(inverse * (x[i] - floor), 0, levels);
         const typename L::F wl = w[i] * l[i];
         sum_l = sum_l + wl;
         sum_l2 = sum_l2 + wl * l[i];
@@ -209,33 +208,41 @@ inline AffineScale<L> search_affine_scale(const typename L::F* x, const typename
     F floor = L::select(lowest > zero, zero, lowest);
     const M is_flat = L::negate(highest > floor);
 
-    // Rounding is monotone, so the two ends of the group tell whether every quotient is below 2^22.
-    const auto is_near = [&](F inverse) {
-        const F limit = L::floats(0x1p22f);
-        return (L::abs(inverse * (lowest - floor)) < limit) & (L::abs(inverse * (highest - floor)) < limit);
-    };
     const float top = static_cast<float>(levels);
     F l[kCount];
     F sum_l, sum_l2, sum_xl;
+    // Rounding is monotone, so the two ends of the group tell whether every quotient is below 2^22, and whether none
+    // exceeds the top level by a half. That the upper end is `top` and what the step adds tells beforehand which it
+    // will be, in all lanes: no step adds anything between 0.45 and 0.5.
+    const auto sums = [&](F inverse) {
+        const F low = inverse * (lowest - floor), high = inverse * (highest - floor);
+        const F limit = L::floats(0x1p22f), least_above = L::floats(top + 0.475f);
+        const M is_near = (L::abs(low) < limit) & (L::abs(high) < limit);
+        if (L::any(L::negate(is_near | is_flat))) {
+            affine_sums<L, kCount, Quotients::kAny>(x, w, inverse, floor, levels, l, sum_l, sum_l2, sum_xl);
+        } else if (L::any(L::negate(((low < least_above) & (high < least_above)) | is_flat))) {
+            affine_sums<L, kCount, Quotients::kNear>(x, w, inverse, floor, levels, l, sum_l, sum_l2, sum_xl);
+        } else {
+            affine_sums<L, kCount, Quotients::kNearAndLow>(x, w, inverse, floor, levels, l, sum_l, sum_l2, sum_xl);
+        }
+    };
     F inverse = L::floats(top) / (highest - floor);
-    affine_sums<L, kCount, false>(x, w, inverse, floor, levels, l, sum_l, sum_l2, sum_xl);
+    affine_sums<L, kCount, Quotients::kAny>(x, w, inverse, floor, levels, l, sum_l, sum_l2, sum_xl);
     F scale = L::floats(1) / inverse;
     F best_error = affine_error<L, kCount, kAbsolute>(x, w, l, scale, floor);
     F best_inverse = inverse, best_floor = floor;
     GK_UNROLL(1)
     for (int step = 0; step <= steps.last; ++step) {
         inverse = L::floats(steps.first + steps.width * static_cast<float>(step) + top) / (highest - floor);
-        if (L::any(L::negate(is_near(inverse) | is_flat))) {
-            affine_sums<L, kCount, false>(x, w, inverse, floor, levels, l, sum_l, sum_l2, sum_xl);
-        } else {
-            affine_sums<L, kCount, true>(x, w, inverse, floor, levels, l, sum_l, sum_l2, sum_xl);
-        }
+        sums(inverse);
         const F determinant = sum_w * sum_l2 - sum_l * sum_l;
         F this_scale = (sum_w * sum_xl - sum_x * sum_l) / determinant;
         F this_floor = (sum_l2 * sum_x - sum_l * sum_xl) / determinant;
         const M above = this_floor > zero;
-        this_scale = L::select(above, sum_xl / sum_l2, this_scale);
-        this_floor = L::select(above, zero, this_floor);
+        if (L::any(above)) {
+            this_scale = L::select(above, sum_xl / sum_l2, this_scale);
+            this_floor = L::select(above, zero, this_floor);
+        }
         const F error = affine_error<L, kCount, kAbsolute>(x, w, l, this_scale, this_floor);
         const M better = (determinant > zero) & (error < best_error);
         best_error = L::select(better, error, best_error);

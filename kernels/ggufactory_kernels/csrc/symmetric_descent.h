@@ -28,7 +28,7 @@ inline typename L::M sweep_levels(const typename L::F* x, int levels, typename L
         F rest_xl = sum_xl - wx * l[i];
         F rest_l2 = sum_l2 - w * l[i] * l[i];
         const M fits = rest_xl > zero;
-        const F level = round_level<L, false>(x[i] * rest_l2 / rest_xl, -levels, levels - 1);
+        const F level = round_level<L, Quotients::kAny>(x[i] * rest_l2 / rest_xl, -levels, levels - 1);
         rest_xl = rest_xl + wx * level;
         rest_l2 = rest_l2 + w * level * level;
         const M changed = fits & L::negate(level == l[i]) & (rest_l2 > zero) &
@@ -58,7 +58,7 @@ inline SymmetricSums<L> first_levels(const typename L::F* x, int levels, typenam
     const F inverse = L::floats(static_cast<float>(-levels)) / largest;
     SymmetricSums<L> sums = {L::floats(0), L::floats(0)};
     for (int i = 0; i < kCount; ++i) {
-        l[i] = round_level<L, false>(inverse * x[i], -levels, levels - 1);
+        l[i] = round_level<L, Quotients::kAny>(inverse * x[i], -levels, levels - 1);
         const F w = x[i] * x[i];
         sums.xl = sums.xl + w * x[i] * l[i];
         sums.l2 = sums.l2 + w * l[i] * l[i];

@@ -45,7 +45,9 @@ struct Q2_0 : Q2_0Layout {
         using F = typename L::F;
         using I = typename L::I;
         const F scale = largest_magnitude<L, kBlock>(x);
-        const F inverse = inverse_or_zero<L>(scale);
+        const F found = inverse_or_zero<L>(scale);
+        const F inverse = L::select(has_inverse<L>(found), found, L::floats(0));
+        const I one = L::select(has_inverse<L>(found), L::ints(1), L::ints(0));  // without, the lowest digit
         const I half_scale = float_to_half<L>(scale);
         store_half<L>(half_scale, bytes + kScale);
         GK_UNROLL(1)
@@ -53,7 +55,7 @@ struct Q2_0 : Q2_0Layout {
             I bits = L::ints(0);
             for (int i = 0; i < 4; ++i) {
                 const I rounded = round_half_away<L>(x[4 * byte + i] * inverse);
-                bits = bits | (L::clamp(rounded + L::ints(1), 0, 3) << (2 * i));
+                bits = bits | (L::clamp(rounded + one, 0, 3) << (2 * i));
             }
             bytes[kQuants + byte] = bits;
         }
@@ -61,12 +63,18 @@ struct Q2_0 : Q2_0Layout {
     }
 };
 
-// 0, 1 or 2 for -1, 0 or 1. The reference rounds to a 64-bit integer and keeps the low half: what a
-// denormal scale makes infinite or NaN becomes a zero there, so a one here.
+// What the weights are multiplied with. The reference rounds to a 64-bit integer and keeps the low half: what a
+// denormal scale makes infinite or NaN becomes a zero.
+template <class L>
+GK_LANE typename L::F ternary_inverse(typename L::F scale) {
+    const typename L::F found = inverse_or_zero<L>(scale);
+    return L::select(has_inverse<L>(found), found, L::floats(0));
+}
+
+// 0, 1 or 2 for -1, 0 or 1.
 template <class L>
 GK_LANE typename L::I ternary_digit(typename L::F f) {
-    const typename L::I rounded = round_half_away<L>(f);
-    return L::select(rounded == L::ints(INT32_MIN), L::ints(0), rounded) + L::ints(1);
+    return round_half_away<L>(f) + L::ints(1);
 }
 
 struct TQ1_0 : TQ1_0Layout {
@@ -75,7 +83,7 @@ struct TQ1_0 : TQ1_0Layout {
     static typename L::M quantize(const typename L::F* x, const typename L::F* /*importance*/,
                                   typename L::I* bytes) {
         const typename L::F scale = largest_magnitude<L, kBlock>(x);
-        const typename L::F inverse = inverse_or_zero<L>(scale);
+        const typename L::F inverse = ternary_inverse<L>(scale);
         const typename L::I half_scale = float_to_half<L>(scale);
         // Thirty-two bytes of five digits, sixteen of five, four of four: a byte's digits lie as many
         // weights apart as there are bytes in its group.
@@ -112,7 +120,7 @@ struct TQ2_0 : TQ2_0Layout {
                                   typename L::I* bytes) {
         using I = typename L::I;
         const typename L::F scale = largest_magnitude<L, kBlock>(x);
-        const typename L::F inverse = inverse_or_zero<L>(scale);
+        const typename L::F inverse = ternary_inverse<L>(scale);
         const I half_scale = float_to_half<L>(scale);
         GK_UNROLL(1)
         for (int byte = 0; byte < kBlock / 4; ++byte) {

@@ -28,6 +28,7 @@ namespace {
 struct VectorLanes {
     static constexpr int kWidth = GK_VECTOR_WIDTH;
     static constexpr int kSideBySide = 2;
+    static constexpr bool kReadsTables = false;
     static constexpr bool kSearchesTogether = false;
     typedef float F __attribute__((vector_size(4 * GK_VECTOR_WIDTH)));
     typedef int32_t I __attribute__((vector_size(4 * GK_VECTOR_WIDTH)));
@@ -62,12 +63,17 @@ struct VectorLanes {
         const F t = f + floats(kRoundingOffset);
         return minimum(maximum(t, low), high) - floats(kRoundingOffset);
     }
-
+    static GK_LANE F round_at_least(F f, int32_t lo) {
+        const F low = floats(kRoundingOffset + static_cast<float>(lo));
+        return maximum(f + floats(kRoundingOffset), low) - floats(kRoundingOffset);
+    }
     static GK_LANE F round_at_most(F f, int32_t hi) {
         const F high = floats(kRoundingOffset + static_cast<float>(hi));
         return minimum(f + floats(kRoundingOffset), high) - floats(kRoundingOffset);
     }
+    static GK_LANE I truncate_near(F f) { return truncate(f); }
     static GK_LANE F round_near(F f) { return (f + floats(kRoundingOffset)) - floats(kRoundingOffset); }
+    static GK_LANE F kept(F f) { return f; }
 
 #if GK_VECTOR_WIDTH == 16
     static GK_LANE I gather(const int32_t* table, I i) {

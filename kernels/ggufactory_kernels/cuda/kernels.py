@@ -10,7 +10,7 @@ from ggufactory_kernels.types import TENSOR_TYPES, TensorType
 
 THREADS = 64
 """Of a thread block, for every kernel (kThreads in csrc)."""
-NUMBERS_OF_THREAD = 8
+NUMBERS_OF_THREAD = 16
 """That a thread converts from one plain type to another (kNumbersOfThread)."""
 ROWS_OF_ERRORS = THREADS // 8
 """That a thread block adds up the errors of (RowErrorsKernel::kRows)."""
@@ -30,15 +30,15 @@ _QUANTIZERS = {
     **dict.fromkeys(("IQ4_NL", "IQ4_XS"), "nonlinear_quants.h"),
     **dict.fromkeys(("MXFP4", "NVFP4"), "four_bit_floats.h"),
 }
+_PLAIN_TYPES = ("F32", "F16", "BF16")
 _DEQUANTIZERS = {
-    **dict.fromkeys(("F32", "F16", "BF16"), "dequantize_blocks.h"),
     **dict.fromkeys(("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"), "dequantize_short_blocks.h"),
     **dict.fromkeys(("Q1_0", "Q2_0", "TQ1_0", "TQ2_0"), "dequantize_short_blocks.h"),
     **dict.fromkeys(("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"), "dequantize_k_quants.h"),
     **dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"), "dequantize_grids.h"),
     **dict.fromkeys(("IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4"), "dequantize_tables.h"),
 }
-KERNEL_TYPES = tuple(_DEQUANTIZERS)
+KERNEL_TYPES = (*_PLAIN_TYPES, *_DEQUANTIZERS)
 """The tensor types that kernels quantize to and dequantize."""
 
 
@@ -74,7 +74,9 @@ def quantizer(type_: TensorType, *, weighted: bool) -> Kernel:
 
 
 def dequantizer(type_: TensorType) -> Kernel:
-    """The kernel that makes a type single precision again."""
+    """The kernel that makes a type single precision again; for one of plain numbers, the one that converts to F32."""
+    if not type_.is_quantized:
+        return KERNELS["convert_f32"]
     return KERNELS[f"dequantize_{type_.name.lower()}"]
 
 
@@ -83,7 +85,7 @@ def _all_kernels() -> list[Kernel]:
         Kernel("mean_squares", "MeanSquaresKernel", ("cuda/mean_squares_kernel.h",)),
         Kernel("row_errors", "RowErrorsKernel", ("cuda/row_errors_kernel.h",)),
     ]
-    for name in ("F32", "F16", "BF16"):
+    for name in _PLAIN_TYPES:
         kernels.append(Kernel(f"convert_{name.lower()}", f"ConvertKernel<To{name}>", ("cuda/convert_kernel.h",)))
     for name, header in _QUANTIZERS.items():
         headers, type_ = (header, "cuda/quantize_kernel.h"), TENSOR_TYPES[name]

@@ -105,11 +105,14 @@ def dequantize_tensor(packed: torch.Tensor, source: TensorType, columns: int, la
     out = torch.empty((packed.shape[0], columns), dtype=torch.float32, device=packed.device)
     if not out.numel():
         return out
-    if not source.is_quantized:  # numbers are read as such, and so are aligned
-        packed = packed.contiguous()
-    arguments = source_of(packed, columns // source.block)
+    if source.is_quantized:
+        arguments = source_of(packed, columns // source.block)
+        thread_blocks = _thread_blocks(arguments.blocks)
+    else:  # numbers are read as such, and so are aligned
+        x = numbers(packed.contiguous(), source.name)
+        arguments, thread_blocks = source_of(x, columns), _thread_blocks_of_rows(x)
     arguments.out = out.data_ptr()
-    launcher.launch(dequantizer(source), _thread_blocks(arguments.blocks), arguments)
+    launcher.launch(dequantizer(source), thread_blocks, arguments)
     return out
 
 

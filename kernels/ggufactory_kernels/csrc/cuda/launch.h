@@ -18,7 +18,8 @@ struct Launch {
     const float* stored;        // what rows are compared with: their weights, one row after the other
     Codebook book;
     uint8_t* out;     // blocks, floats or sums one after the other, aligned to 16 bytes
-    uint64_t* fault;  // the first one: its block times four and its FaultKind; all bits set where there is none
+    uint64_t* fault;  // the first one: its block times four and its FaultKind; all bits set where there is none.
+                      // Null for conversions of which any number will do
 };
 
 namespace {

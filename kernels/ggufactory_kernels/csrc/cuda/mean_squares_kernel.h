@@ -18,10 +18,11 @@ struct MeanSquaresKernel {
             tile.rows[thread] = launch.source + (row < rows ? row : rows - 1) * launch.row_stride;
             sums[thread] = 0;
         });
+        const SourceFormat format = static_cast<SourceFormat>(launch.format);
+        const bool aligned = are_aligned<16>(launch.source, launch.row_stride);
         GK_UNROLL(1)
         for (int64_t piece = 0; piece < launch.blocks_per_row; ++piece) {
-            const SourceFormat format = static_cast<SourceFormat>(launch.format);
-            pass_through(block, tile, format, piece * kPiece, [&](int thread, const float* numbers) {
+            pass_through(block, tile, format, aligned, piece * kPiece, [&](int thread, const float* numbers) {
                 GK_UNROLL(32)
                 for (int i = 0; i < kPiece; ++i) sums[thread] = sums[thread] + numbers[i] * numbers[i];
             });

@@ -1,7 +1,7 @@
 // How far rows lie from what is stored of them: the sums of add_squares.h, in its order, by a thread for each lane.
 #pragma once
 
-#include "cuda/row_tile.h"
+#include "cuda/source_numbers.h"
 
 namespace ggufactory {
 namespace {
@@ -18,7 +18,9 @@ struct RowErrorsKernel {
         const int64_t columns = launch.blocks_per_row, rows = launch.blocks / columns;
         block.phase([&](int thread) {
             const int64_t row = block.number * kRows + thread / kLanes;
-            if (row < rows) add_lane(launch, row, columns, thread, shared);
+            if (row >= rows) return;
+            with_format(static_cast<SourceFormat>(launch.format),
+                        [&](auto known) { add_lane<decltype(known)>(launch, row, columns, thread, shared); });
         });
         block.phase([&](int thread) {
             const int64_t row = block.number * kRows + thread;
@@ -30,14 +32,14 @@ struct RowErrorsKernel {
     }
 
 private:
+    template <class Format>
     static GK_LANE void add_lane(const Launch& launch, int64_t row, int64_t columns, int thread, Shared& shared) {
         const uint8_t* held = launch.source + row * launch.row_stride;
         const float* stored = launch.stored + row * columns;
-        const SourceFormat format = static_cast<SourceFormat>(launch.format);
         double error = 0, magnitude = 0;
         GK_GPU_UNROLL(4)
         for (int64_t i = thread % kLanes; i < columns; i += kLanes) {
-            const double x = load_number(held, format, i), apart = x - stored[i];
+            const double x = number_at<Format>(held, i), apart = x - stored[i];
             double squared_error = apart * apart, square = x * x;
             if (launch.importance) {
                 squared_error *= launch.importance[i];
