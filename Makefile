@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Each starts a Ray and an S3 server of its own where its tests need them: more take memory, not less time.
 TEST_WORKERS := 2
+# Tests start hundreds of Python processes: without byte code, each would compile Ray, PyTorch and this project anew.
+unexport PYTHONDONTWRITEBYTECODE
 READY := $(VENV)/.ready
 SOURCES := $(shell find kernels -name '*.h' -o -name '*.cc' -o -name 'CMakeLists.txt')
 

@@ -21,7 +21,7 @@ from ggufactory.job.calibration_spec import CalibrationSpec
 from ggufactory.observe.calibration_log import CalibrationLog
 from job_process import JobProcess
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("local_ray")]
 
 CONTEXT, CHUNKS = 64, 96
 """Three groups of chunks."""
@@ -51,17 +51,6 @@ class _Log(CalibrationLog):
 def _spec(tinylm: str, to: Path, **other: object) -> CalibrationSpec:
     fields = {"texts": (f"{tinylm}/calibration.txt",), "context": CONTEXT, "chunks": CHUNKS} | other
     return CalibrationSpec(source=tinylm, to=str(to), **fields)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ray() -> Iterator[None]:
-    """For all of these tests, because starting one takes seconds; or the one that other tests have started."""
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(address="local", num_cpus=3, object_store_memory=128 << 20, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

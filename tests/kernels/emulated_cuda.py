@@ -24,7 +24,11 @@ void run(const Launch& launch, int64_t thread_blocks, bool backwards) {
 
 
 def build(folder: Path) -> Path:
-    """One shared library of all kernels, each under its own name, compiled with the CPU kernels' switches."""
+    """One shared library of all kernels, each under its own name, compiled with the CPU kernels' switches; where it
+    is in `folder` already, that one."""
+    source, library = folder / "emulated_cuda.cc", folder / "emulated_cuda.so"
+    if library.exists():
+        return library
     headers = sorted({header for kernel in KERNELS.values() for header in kernel.headers})
     lines = [f'#include "{header}"' for header in headers]
     lines += ["using namespace ggufactory;", _MAIN]
@@ -34,7 +38,6 @@ def build(folder: Path) -> Path:
             f"{{ run<{kernel.spelling}>(*launch, thread_blocks, backwards); }}"
         )
     # The class, the linkage and the entry point are what NVRTC's source adds; the rest is the same text.
-    source, library = folder / "emulated_cuda.cc", folder / "emulated_cuda.so"
     source.write_text("\n".join(lines) + "\n")
     cmake = (CSRC.parents[1] / "CMakeLists.txt").read_text()
     switches = re.search(r"set\(exact_arithmetic ([^)]*)\)", cmake)
@@ -43,9 +46,9 @@ def build(folder: Path) -> Path:
     # The checked longjmp() knows one stack only.
     command += ["-U_FORTIFY_SOURCE", f"-DGK_THREADS={THREADS}", f"-I{CSRC}"]
     command += [str(source), str(Path(__file__).with_name("emulated_warp.cc")), str(CSRC / "codebooks.cc")]
-    command += ["-o", str(library)]
-    subprocess.run(command, check=True)
-    return library
+    unfinished = folder / "emulated_cuda.unfinished"
+    subprocess.run([*command, "-o", str(unfinished)], check=True)
+    return unfinished.replace(library)
 
 
 class EmulatedGpu:
