@@ -9,13 +9,16 @@ unexport PYTHONDONTWRITEBYTECODE
 READY := $(VENV)/.ready
 SOURCES := $(shell find kernels -name '*.h' -o -name '*.cc' -o -name 'CMakeLists.txt')
 
-.PHONY: demo test test-gpu test-cuda-compile lint types parity bench bench-kernels bench-calibration bench-quality bench-gpu bench-gpu-operations clean
+.PHONY: demo test tests test-gpu test-cuda-compile lint types parity bench bench-kernels bench-calibration bench-quality bench-gpu bench-gpu-operations clean
 
 demo: $(READY)  ## quantize the bundled model to a three-rung ladder in ./out
 	$(BIN)/ggufactory quantize tests/data/tinylm --to out --ladder Q8_0,Q6_K,Q4_K_M \
 		--imatrix tests/data/imatrix/tinylm-bf16.imatrix.gguf
 
-test: lint types  ## everything that must pass
+test: lint  ## everything that must pass; mypy, which takes a minute of one processor, beside the tests
+	$(MAKE) --no-print-directory --jobs 2 types tests
+
+tests: $(READY)
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)

@@ -66,7 +66,7 @@ def _weights(tinylm: str) -> int:
 
 @pytest.mark.parametrize(
     ("split", "workers", "readings"),
-    [("chunks", 3, 3), ("layers", 2, 1), ("layers", 3, 1)],
+    [("chunks", 3, 3), ("layers", 3, 1)],
 )
 def test_the_same_file(split: str, workers: int, readings: int, tinylm: str, tmp_path: Path, whole: bytes) -> None:
     to = tmp_path / "a.gguf"
@@ -117,7 +117,16 @@ def test_stopped_by_sigterm(tinylm: str, tmp_path: Path, whole: bytes) -> None:
     assert to.read_bytes() == whole
 
 
-class _Dies(stages._Stage):
+class _Dies:
+    """A stage that knows no model, and ends at its first layer."""
+
+    def __init__(self, work: object) -> None: ...
+
+    def started(self) -> None: ...
+
+    def embed(self, tokens: object) -> object:
+        return tokens
+
     def take(self, *_: object) -> object:
         os._exit(1)
 

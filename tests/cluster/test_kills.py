@@ -74,8 +74,6 @@ def test_driver_killed_at_many_points(tmp_path: Path, tinylm: str, tinylm_imatri
     assert kills >= 2
     last = JobProcess.start(tmp_path / "last.log", *arguments)
     assert last.wait() == 0, last.text()
-    spans, left = _spans(last.text())
-    assert 0 < left <= spans - done
     _assert_finished(target)
 
 
