@@ -4,16 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Each starts a Ray and an S3 server of its own where its tests need them: more take memory, not less time.
 TEST_WORKERS := 2
+# Tests start hundreds of Python processes: without byte code, each would compile Ray, PyTorch and this project anew.
+unexport PYTHONDONTWRITEBYTECODE
 READY := $(VENV)/.ready
 SOURCES := $(shell find kernels -name '*.h' -o -name '*.cc' -o -name 'CMakeLists.txt')
 
-.PHONY: demo test test-gpu test-cuda-compile lint types parity bench bench-kernels bench-calibration bench-quality bench-gpu bench-gpu-operations clean
+.PHONY: demo test tests test-gpu test-cuda-compile lint types parity bench bench-kernels bench-calibration bench-quality bench-gpu bench-gpu-operations clean
 
 demo: $(READY)  ## quantize the bundled model to a three-rung ladder in ./out
 	$(BIN)/ggufactory quantize tests/data/tinylm --to out --ladder Q8_0,Q6_K,Q4_K_M \
 		--imatrix tests/data/imatrix/tinylm-bf16.imatrix.gguf
 
-test: lint types  ## everything that must pass
+test: lint  ## everything that must pass; mypy, which takes a minute of one processor, beside the tests
+	$(MAKE) --no-print-directory --jobs 2 types tests
+
+tests: $(READY)
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)

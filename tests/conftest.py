@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import shutil
 import tempfile
@@ -60,8 +61,13 @@ def tinylm_imatrix() -> str:
 
 @pytest.fixture(scope="session")
 def emulated_cuda_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The CUDA kernels' source, compiled for this machine's processor (some ten seconds)."""
-    return emulated_cuda.build(tmp_path_factory.mktemp("emulated_cuda"))
+    """The CUDA kernels' source, compiled for this machine's processor: by the first worker of the run that needs it,
+    as that takes some ten seconds."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with (shared / "emulated_cuda.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return emulated_cuda.build(shared)
 
 
 @pytest.fixture(scope="session")
@@ -86,13 +92,13 @@ def s3_prefix(s3: Weed) -> str:
 
 @pytest.fixture(scope="session")
 def local_ray(s3_server: Weed) -> Iterator[None]:
-    """One Ray for every test that runs jobs in this process (starting one takes seconds); its workers
-    know the S3 server."""
+    """One Ray for every test that runs jobs in this process (starting one takes seconds), with room for three
+    workers, the most that a test asks for; they know the S3 server."""
     import ray
 
     ray.init(
         address="local",
-        num_cpus=2,
+        num_cpus=3,
         object_store_memory=128 << 20,
         include_dashboard=False,
         log_to_driver=False,

@@ -21,7 +21,7 @@ from ggufactory.job.calibration_spec import CalibrationSpec
 from ggufactory.observe.calibration_log import CalibrationLog
 from job_process import JobProcess
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600), pytest.mark.usefixtures("local_ray")]
 
 CONTEXT, CHUNKS = 64, 96
 """Three groups of chunks."""
@@ -53,17 +53,6 @@ def _spec(tinylm: str, to: Path, **other: object) -> CalibrationSpec:
     return CalibrationSpec(source=tinylm, to=str(to), **fields)  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_ray() -> Iterator[None]:
-    """For all of these tests, because starting one takes seconds; or the one that other tests have started."""
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(address="local", num_cpus=3, object_store_memory=128 << 20, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.fixture(scope="module")
 def whole(tinylm: str, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     to = tmp_path_factory.mktemp("whole") / "a.gguf"
@@ -77,7 +66,7 @@ def _weights(tinylm: str) -> int:
 
 @pytest.mark.parametrize(
     ("split", "workers", "readings"),
-    [("chunks", 3, 3), ("layers", 2, 1), ("layers", 3, 1)],
+    [("chunks", 3, 3), ("layers", 3, 1)],
 )
 def test_the_same_file(split: str, workers: int, readings: int, tinylm: str, tmp_path: Path, whole: bytes) -> None:
     to = tmp_path / "a.gguf"
@@ -128,7 +117,16 @@ def test_stopped_by_sigterm(tinylm: str, tmp_path: Path, whole: bytes) -> None:
     assert to.read_bytes() == whole
 
 
-class _Dies(stages._Stage):
+class _Dies:
+    """A stage that knows no model, and ends at its first layer."""
+
+    def __init__(self, work: object) -> None: ...
+
+    def started(self) -> None: ...
+
+    def embed(self, tokens: object) -> object:
+        return tokens
+
     def take(self, *_: object) -> object:
         os._exit(1)
 

@@ -28,12 +28,14 @@ from ggufactory.storage.folder import FolderStore
 from silent_watcher import SilentWatcher
 
 LADDER = ("BF16", "Q4_K_M", "Q2_K", "IQ2_XS")
+pytestmark = pytest.mark.cluster
+
 ROUNDED_ACTIVATIONS = ("BF16",)
 """Closer to the source than llama.cpp's activations in eight bits, which its figures hold too."""
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory, tinylm: str) -> str:
+def target(tmp_path_factory: pytest.TempPathFactory, tinylm: str, local_ray: None) -> str:
     to = str(tmp_path_factory.mktemp("ladder"))
     imatrix = str(DATA.parent / "imatrix" / "tinylm-bf16.imatrix.gguf")
     run(JobSpec(source=tinylm, to=to, ladder=LADDER, imatrix=(imatrix,)), SilentWatcher())

@@ -37,7 +37,11 @@ COMPILE = _compile()
 
 
 def build(folder: Path) -> Path:
-    """One shared library of all kernels, each under its own name, compiled with the CPU kernels' switches."""
+    """One shared library of all kernels, each under its own name, compiled with the CPU kernels' switches; where it
+    is in `folder` already, that one."""
+    source, library = folder / "emulated_cuda.cc", folder / "emulated_cuda.so"
+    if library.exists():
+        return library
     headers = sorted({header for kernel in KERNELS.values() for header in kernel.headers})
     lines = [f'#include "{header}"' for header in headers]
     lines += ["using namespace ggufactory;", _MAIN]
@@ -47,11 +51,11 @@ def build(folder: Path) -> Path:
             f"{{ run<{kernel.spelling}>(*launch, thread_blocks, backwards); }}"
         )
     # The class, the linkage and the entry point are what NVRTC's source adds; the rest is the same text.
-    source, library = folder / "emulated_cuda.cc", folder / "emulated_cuda.so"
     source.write_text("\n".join(lines) + "\n")
     sources = [source, Path(__file__).with_name("emulated_warp.cc"), CSRC / "codebooks.cc"]
-    subprocess.run([*COMPILE, *map(str, sources), "-o", str(library)], check=True)
-    return library
+    unfinished = folder / "emulated_cuda.unfinished"
+    subprocess.run([*COMPILE, *map(str, sources), "-o", str(unfinished)], check=True)
+    return unfinished.replace(library)
 
 
 class EmulatedGpu:
