@@ -216,7 +216,8 @@ Where nothing fits, it says what the smallest needs, and the exit code is 2.
 
 EXIT_CODES = """\
 exit codes:
-  0  done, or nothing to do           4  the store or the cluster cannot be reached, or is full
+  0  done, or nothing to do           4  the store or the cluster cannot be reached, or is full,
+                                         or a GPU keeps failing
   1  unexpected                       5  another run holds the lease of the target
   2  the input or the request is wrong          130, 143  stopped by a signal; the same command resumes
   3  some spans failed; the same command resumes
