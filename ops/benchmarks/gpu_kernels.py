@@ -78,8 +78,8 @@ def measure(bench: Bench, x: torch.Tensor, type_: str, weighted: bool, counted: 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    missing = backends.missing("cuda", "Q8_0")
     options = _options(arguments)
+    missing = backends.missing("cuda", "Q8_0")
     if missing is not None:
         sys.exit(f"nothing was measured: {missing}")
     run(CudaBench(), options, Path(__file__).parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ggufactory.calibrate.share_state import ShareState
 from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.calibrate.unfinished import STATE_FOLDER
 from ggufactory.checkpoint import open_checkpoint
-from ggufactory.errors import InputError, UnavailableError
+from ggufactory.errors import GpuFailedError, InputError, UnavailableError
 from ggufactory.job import calibration_job
 from ggufactory.job.calibration_job import calibrate
 from ggufactory.job.calibration_spec import CalibrationSpec
@@ -176,15 +177,35 @@ def test_threads_do_not_show(
     assert to.read_bytes() == whole
 
 
-def test_memory_that_cannot_be_had(tinylm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bytes) -> None:
+def _too_large(*_: object) -> None:
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def _gpu_fails(*_: object) -> None:
+    raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nand more")
+
+
+@pytest.mark.parametrize(
+    ("fails", "error", "told"),
+    [
+        (_too_large, UnavailableError, r"not enough memory.*--hidden-memory"),
+        (_gpu_fails, GpuFailedError, r"^device cuda: CUDA error: an illegal memory access was encountered\. The same"),
+    ],
+    ids=["memory", "GPU"],
+)
+def test_memory_and_gpus_that_cannot_be_had(
+    tinylm: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    whole: bytes,
+    fails: Callable[..., None],
+    error: type[Exception],
+    told: str,
+) -> None:
     to = tmp_path / "a.gguf"
-
-    def too_large(*_: object) -> None:
-        torch.empty(1 << 60, dtype=torch.uint8)
-
-    with monkeypatch.context() as large:
-        large.setattr(streamed_pass, "through_head", too_large)
-        with pytest.raises(UnavailableError, match=r"not enough memory.*--hidden-memory"):
+    with monkeypatch.context() as failing:
+        failing.setattr(streamed_pass, "through_head", fails)
+        with pytest.raises(error, match=told):
             calibrate(_spec(tinylm, str(to)), _Watcher())
     calibrate(_spec(tinylm, str(to)), _Watcher())
     assert to.read_bytes() == whole

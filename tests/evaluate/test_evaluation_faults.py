@@ -16,7 +16,7 @@ from converted_rows import DATA
 from ggufactory.calibrate.streamed_model import StreamedModel
 from ggufactory.checkpoint import open_checkpoint
 from ggufactory.cluster.evaluation import Rung, Work, _compare_share
-from ggufactory.errors import InputError, SourceChangedError, UnavailableError
+from ggufactory.errors import GpuFailedError, InputError, SourceChangedError, UnavailableError
 from ggufactory.evaluate import models
 from ggufactory.evaluate.arithmetic import Arithmetic
 from ggufactory.evaluate.models import Share
@@ -146,6 +146,17 @@ def test_too_little_memory(target: Path, tinylm: str, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(StreamedModel, "run_layer", exhausted)
     with pytest.raises(UnavailableError, match=r"not enough memory for a layer .*--hidden-memory"):
+        evaluate(_spec(target, tinylm), Log())
+
+
+@pytest.mark.cluster
+def test_a_gpu_that_fails(target: Path, tinylm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered\nand more")
+
+    monkeypatch.setattr(StreamedModel, "run_layer", fails)
+    told = r"^device cuda: CUDA error: uncorrectable ECC error encountered\. The same command resumes"
+    with pytest.raises(GpuFailedError, match=told):
         evaluate(_spec(target, tinylm), Log())
 
 

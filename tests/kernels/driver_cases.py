@@ -6,14 +6,14 @@ from __future__ import annotations
 import ctypes
 import importlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from stand_in_torch_cuda import replace_torch_cuda
 from weight_families import make_importance, make_weights
 
 import ggufactory_kernels as gk
@@ -135,59 +135,9 @@ def test_no_room_for_a_context(libcuda: ctypes.CDLL) -> None:
     assert driver.gpu(0)
 
 
-class Stream:
-    """torch.cuda.Stream: what is put in is done at once."""
-
-    current: ClassVar[list[Stream]] = []
-
-    def __init__(self, device: torch.device) -> None:
-        assert device == torch.device("cuda", 0)
-        self.cuda_stream = id(self)
-        self.waited_for: list[Stream] = []
-
-    def wait_event(self, event: Event) -> None:
-        assert event.recorded is not None
-        self.waited_for.append(event.recorded)
-
-
-class Event:
-    """torch.cuda.Event."""
-
-    def __init__(self, *, blocking: bool = False) -> None:
-        assert blocking, "whoever waits sleeps"
-        self.recorded: Stream | None = None
-
-    def record(self, stream: Stream) -> None:
-        self.recorded = stream
-
-    def synchronize(self) -> None:
-        assert self.recorded is not None
-
-
-@contextmanager
-def inside(stream: Stream) -> Iterator[None]:
-    """torch.cuda.stream()."""
-    Stream.current.append(stream)
-    try:
-        yield
-    finally:
-        Stream.current.pop()
-
-
 @pytest.fixture
 def torch_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parts of torch.cuda that device.py uses, with tensors of a GPU in main memory."""
-    taken = torch.empty
-
-    def empty(*size: Any, dtype: torch.dtype = torch.float32, device: Any = None, pin_memory: bool = False) -> Any:
-        assert device is None or torch.device(device).type in ("cpu", "cuda")
-        return taken(*size, dtype=dtype)
-
-    monkeypatch.setattr(torch, "empty", empty)
-    monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(torch.cuda, "stream", inside)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda index: Stream.current[-1])
+    replace_torch_cuda(monkeypatch)
 
 
 @pytest.mark.usefixtures("torch_cuda")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import torch
 
-from ggufactory.errors import InputError
+from ggufactory.errors import GpuFailedError, InputError
+from ggufactory_kernels.cuda.gpu_errors import gpu_error
 
 
 def device_of(asked: str) -> torch.device:
@@ -22,6 +25,21 @@ def device_of(asked: str) -> torch.device:
     if asked == "cuda":
         raise InputError(f"device cuda: {missing}", fix="Calibrate with --device cpu")
     return torch.device("cpu")
+
+
+@contextmanager
+def told_when_gpu_fails() -> Iterator[None]:
+    """GpuFailedError where CUDA reports one, after which it does nothing more for this process. What is kept on disk
+    is not concerned."""
+    try:
+        yield
+    except RuntimeError as error:
+        told = gpu_error(error)
+        if told is None:
+            raise
+        raise GpuFailedError(
+            f"device cuda: {told}", fix="The same command resumes after the last finished layer; or --device cpu"
+        ) from error
 
 
 def _missing_for_gpu() -> str | None:

@@ -59,9 +59,11 @@ def ending_the_process() -> Iterator[None]:
         if told is None:
             raise
         failure = GpuFailure(ray.get_runtime_context().get_worker_id(), _task(), *own_gpu(), told)
-        _internal_kv_put(_prefix() + failure.process, json.dumps(asdict(failure)), namespace=_NAMESPACE)
-        print(f"this worker ends: {failure}", file=sys.stderr, flush=True)
-        os._exit(1)
+        try:
+            print(f"this worker ends: {failure}", file=sys.stderr, flush=True)
+            _internal_kv_put(_prefix() + failure.process, json.dumps(asdict(failure)), namespace=_NAMESPACE)
+        finally:
+            os._exit(1)
 
 
 def failures() -> list[GpuFailure]:

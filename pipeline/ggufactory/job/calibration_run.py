@@ -13,7 +13,7 @@ import torch
 from ggufactory import __version__
 from ggufactory.calibrate import streamed_pass
 from ggufactory.calibrate.collected import Collected
-from ggufactory.calibrate.device import device_of
+from ggufactory.calibrate.device import device_of, told_when_gpu_fails
 from ggufactory.calibrate.distribution import Distribution, Workload, distribute
 from ggufactory.calibrate.heap import WORKER_BASE_BYTES, told_when_exhausted
 from ggufactory.calibrate.streamed_model import StreamedModel
@@ -50,11 +50,11 @@ class CalibrationRun:
         """Of the chunks from `first` to before `end`. What is collected of others may be added to it.
 
         InputError where activations are not finite; IncompleteError when a worker failed for good; UnavailableError
-        when there is not enough memory; what stores and clusters raise.
+        when there is not enough memory or the GPU fails; what stores and clusters raise.
         """
         if self._on_workers:
             return self._on_cluster(first, end)
-        with told_when_exhausted():
+        with told_when_gpu_fails(), told_when_exhausted():
             return self._here(first, end)
 
     def end(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ggufactory import __version__
+from ggufactory.calibrate.device import told_when_gpu_fails
 from ggufactory.calibrate.distribution import Distribution, ranges
 from ggufactory.calibrate.heap import WORKER_BASE_BYTES, told_when_exhausted
 from ggufactory.calibrate.streamed_model import StreamedModel
@@ -52,11 +53,11 @@ class EvaluationRun:
 
     def compare(self) -> list[Positions]:
         """Of each file, in order. InputError where activations are not finite; IncompleteError when a worker failed
-        for good; UnavailableError when there is not enough memory; what stores and clusters raise."""
+        for good; UnavailableError when there is not enough memory or the GPU fails; what stores and clusters raise."""
         if self._spec.on_cluster:
             by_share = self._on_cluster()
         else:
-            with told_when_exhausted():
+            with told_when_gpu_fails(), told_when_exhausted():
                 by_share = self._here()
         return [Positions.joined([share[rung] for share in by_share]) for rung in range(len(self._files))]
 
