@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ggufactory.assemble import uploads
 from ggufactory.cluster.work import missing_spans
+from ggufactory.job.job_plan import make_plan
 from ggufactory.job.job_spec import JobSpec
-from ggufactory.job.ladder_job import make_plan
 from ggufactory.storage import open_store
 
 HEAVY = ("torch", "transformers", "tokenizers", "ray", "boto3", "huggingface_hub", "matplotlib", "triton")
