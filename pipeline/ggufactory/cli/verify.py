@@ -37,7 +37,7 @@ def _verify(options: argparse.Namespace) -> int:
     if wrong := [v.file for v in verdicts if v.fault]:
         raise InputError(
             f"{options.target}: {', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} not what belongs there",
-            fix="Another release may have written them, or another hand. If you trust the target: ggufactory card TARGET",
+            fix="Another release wrote them, or another hand. If you trust the target: ggufactory card TARGET",
         )
     told = f"{counted(len(artifacts), 'artifact')} of {show_bytes(sum(v.bytes for v in artifacts))} read back"
     console.print(f"{options.target}: {told}, all as they were made")
