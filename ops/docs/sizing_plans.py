@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ggufactory.calibrate.settings import CalibrationSettings
+from ggufactory.job.job_plan import make_plan
 from ggufactory.job.job_spec import JobSpec
-from ggufactory.job.ladder_job import make_plan
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.processor_time import processor_seconds
 from ggufactory.storage.folder import FolderStore

@@ -61,7 +61,7 @@ def test_job_file_and_flags_over_it(capsys: pytest.CaptureFixture[str], tmp_path
         ("workers: many", "workers: wanted a whole number, found 'many'"),
         ("source: [a]", "source: wanted text"),
         ("- a\n- b", "wanted fields such as `source:`"),
-        ("a: [", "cannot be read"),
+        ("a: [", "line 1, column 5: "),
     ],
 )
 def test_job_file_that_is_wrong(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, told: str) -> None:
@@ -157,17 +157,6 @@ def test_quantize_yields_to_the_holder_of_the_lease_when_asked_to(
 def test_verify_where_nothing_was_made(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["verify", str(tmp_path)]) == 2
     assert "has no manifest.json" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "command", [[], ["quantize"], ["plan"], ["verify"], ["inspect"], ["card"], ["publish"], ["fetch"], ["submit"]]
-)
-def test_help_teaches(command: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ggufactory", *command, "--help"], capture_output=True, text=True, check=True
-    )
-    assert "exit codes:" in done.stdout
-    assert "  2  the input or the request is wrong" in done.stdout
 
 
 def test_a_reader_that_has_enough() -> None:

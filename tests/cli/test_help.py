@@ -12,6 +12,7 @@ import pytest
 
 from ggufactory.cli import main
 from ggufactory.cli.commands import make_parser
+from ggufactory.job.job_file import _CALIBRATION_FIELDS, _EVALUATION_FIELDS, _JOB_FIELDS, _OPTION_FIELDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -73,6 +74,14 @@ def test_help_fits_into_eighty_columns(
 def test_every_command_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in sorted(NAMES) if f"ggufactory {name}" not in readme] == []
+
+
+def test_every_flag_and_every_field_of_a_job_is_on_a_page() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    flags = {flag for command in commands(make_parser()) for flag in parser_of(command)._option_string_actions}
+    assert [flag for flag in sorted(flags) if flag.startswith("--") and not re.search(rf"{flag}\b", text)] == []
+    fields = {*_JOB_FIELDS, *_OPTION_FIELDS, *_CALIBRATION_FIELDS, *_EVALUATION_FIELDS}
+    assert [field for field in sorted(fields) if not re.search(rf"\b{field}\b", text)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ggufactory.assemble import uploads
+from ggufactory.cli import main
 from ggufactory.cluster.work import missing_spans
+from ggufactory.job.job_plan import make_plan
 from ggufactory.job.job_spec import JobSpec
-from ggufactory.job.ladder_job import make_plan
 from ggufactory.storage import open_store
 
 HEAVY = ("torch", "transformers", "tokenizers", "ray", "boto3", "huggingface_hub", "matplotlib", "triton")
@@ -59,3 +62,19 @@ def test_a_span_on_a_worker(tinylm: str, tmp_path: Path) -> None:
     given = tmp_path / "work.pickle"
     given.write_bytes(pickle.dumps((work, headers)))
     assert _run(_SPAN, str(given)) == "2 []"
+
+
+def test_ctrl_c_while_the_commands_are_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "ggufactory.cli.commands":
+                raise KeyboardInterrupt
+
+    monkeypatch.delattr("ggufactory.cli.commands", raising=False)
+    monkeypatch.delitem(sys.modules, "ggufactory.cli.commands", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted, *sys.meta_path])
+    assert main(["plan", "--help"]) == 130
+    assert capsys.readouterr().err == "ggufactory: stopped by SIGINT before it began\n"

@@ -6,14 +6,22 @@ import io
 import struct
 
 import pytest
+from rich.console import Console
 
 from ggufactory.container.metadata import KeyValue, ValueType
 from ggufactory.errors import InputError
+from ggufactory.evaluate.divergence import Quality
+from ggufactory.job.evaluation_job import Evaluated
 from ggufactory.job.inspection import GgufSummary
+from ggufactory.job.job_plan import make_plan
+from ggufactory.job.job_spec import JobSpec
 from ggufactory.observe.console import stdout_console, tell
 from ggufactory.observe.log_watcher import LogWatcher
 from ggufactory.observe.numbers import counted
+from ggufactory.observe.quality_table import print_quality
 from ggufactory.observe.tables import plain_table, print_inspection, print_verdict
+from ggufactory.observe.terminal_watcher import TerminalWatcher
+from ggufactory.plan.options import Options
 from ggufactory.publish.verify import Verdict
 
 
@@ -88,3 +96,27 @@ def test_a_log_has_a_line_for_each_event_whatever_a_message_holds(capsys: pytest
 @pytest.mark.parametrize(("count", "told"), [(0, "0 parts"), (1, "1 part"), (1234, "1,234 parts")])
 def test_counts(count: int, told: str) -> None:
     assert counted(count, "part") == told
+
+
+def test_a_table_of_qualities_has_whole_numbers_on_a_narrow_terminal() -> None:
+    figures = (138.8943, 11.7897, 138.9229, 0.243241, 0.0001, 0.177469, 1.30264, 12.00553, 20.1, 0.6265, 0.0602)
+    rungs = {"Q8_0": Quality(*figures), "IQ3_XXS": Quality(*figures)}
+    for width, shown in ((80, "99.9 %"), (120, "median")):
+        out = io.StringIO()
+        sizes = {"Q8_0": 134_370_000_000, "IQ3_XXS": 999_990_000_000}
+        print_quality(Console(file=out, width=width), Evaluated(rungs, sizes, 38))
+        heading, *lines, _ = out.getvalue().splitlines()
+        assert shown in heading
+        assert len(lines) == len(rungs), "no cell is folded"
+        assert "±" in lines[0]
+
+
+def test_notes_of_a_plan_are_no_warnings(capsys: pytest.CaptureFixture[str], tinylm: str) -> None:
+    spec = JobSpec(source=tinylm, ladder=("Q8_0",), options=Options(tensor_types=(("nothing", "Q8_0"),)))
+    plan = make_plan(spec)
+    LogWatcher().planned(plan, 8)
+    TerminalWatcher().planned(plan, 8)
+    said = capsys.readouterr().err
+    assert 'note="nothing=Q8_0 is the type of no tensor' in said
+    assert "note: nothing=Q8_0 is the type of no tensor" in said
+    assert "warning" not in said

@@ -9,7 +9,7 @@ from ggufactory.checkpoint import open_checkpoint
 from ggufactory.cluster.descriptor import ChecksumReceipt, Quantized, SpanReceipt
 from ggufactory.cluster.session import Session
 from ggufactory.errors import GgufactoryError
-from ggufactory.job.ladder_job import NO_LIMITS
+from ggufactory.job.job_plan import NO_LIMITS
 from ggufactory.metrics import LIVE, Metric
 from ggufactory.observe.job_meter import JobMeter
 from ggufactory.observe.outcome import Run

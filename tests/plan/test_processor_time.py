@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import ggufactory_kernels as gk
+from ggufactory.job.job_plan import make_plan
 from ggufactory.job.job_spec import JobSpec
-from ggufactory.job.ladder_job import make_plan
 from ggufactory.observe.numbers import show_core_time
 from ggufactory.plan.processor_time import (
     MILLION_WEIGHTS_PER_SECOND,

@@ -118,7 +118,7 @@ def test_a_manifest_of_the_first_format_is_read_and_becomes_one_of_the_second(tm
     ("change", "told"),
     [
         ({"format": 3}, "wanted format 2, found 3"),
-        ({"artifacts": 7}, "is not a manifest"),
+        ({"artifacts": 7}, "is not a manifest: wanted an object with a list of artifacts"),
         ({"artifacts": [1]}, "is not a manifest"),
         ({"artifacts": [{"file": "../../x"}]}, "wanted a plain file name"),
         ({"artifacts": [{"file": ".x"}]}, "wanted a plain file name"),
@@ -130,6 +130,20 @@ def test_a_manifest_of_the_first_format_is_read_and_becomes_one_of_the_second(tm
 )
 def test_what_is_no_manifest(tmp_path: Path, change: dict[str, object], told: str) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 2, "artifacts": [], **change}))
+    with pytest.raises(InputError, match=told):
+        manifest.load(open_store(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("garbage", "is not a manifest: Expecting value: line 1 column 1"),
+        ("[1]", "is not a manifest: wanted an object with a list of artifacts"),
+        ("{}", "is not a manifest: 'format' is missing"),
+    ],
+)
+def test_what_is_no_manifest_at_all(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(InputError, match=told):
         manifest.load(open_store(str(tmp_path)))
 

@@ -17,10 +17,13 @@ from ggufactory.cli import main
 from ggufactory.publish import manifest, release
 from ggufactory.publish.card import render
 from ggufactory.publish.header import CardHeader
-from ggufactory.publish.release import BESIDE, LATEST
+from ggufactory.publish.release import LATEST
 from ggufactory.storage import open_store
 from ggufactory.storage.folder import FolderStore
 from made_targets import MadeTarget, made_target
+
+BESIDE = ("manifest.json", "README.md", "SHA256SUMS", LATEST)
+"""In the order in which they are written."""
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import json
 from ggufactory.cli.help_format import HelpFormatter
 from ggufactory.cli.help_texts import EXIT_CODES, PLAN
 from ggufactory.cli.job_flags import add_job_flags, job_spec
-from ggufactory.job import ladder_job
+from ggufactory.job.job_plan import make_plan
 from ggufactory.observe import tables
 from ggufactory.observe.console import stdout_console
 from ggufactory.plan.summary import as_json
@@ -26,7 +26,7 @@ def add_plan_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 def _plan(options: argparse.Namespace) -> int:
     spec = job_spec(options)
-    plan = ladder_job.make_plan(spec, open_store(spec.to) if spec.to else None)
+    plan = make_plan(spec, open_store(spec.to) if spec.to else None)
     if options.json:
         print(json.dumps(as_json(plan), indent=1))
     else:

@@ -9,6 +9,7 @@ from ggufactory.cli.help_texts import EXIT_CODES, VERIFY
 from ggufactory.errors import InputError
 from ggufactory.observe import tables
 from ggufactory.observe.console import stdout_console
+from ggufactory.observe.numbers import counted, show_bytes
 from ggufactory.publish.signing import Verifier
 from ggufactory.publish.verify import verify
 from ggufactory.storage import open_store
@@ -36,6 +37,8 @@ def _verify(options: argparse.Namespace) -> int:
     if wrong := [v.file for v in verdicts if v.fault]:
         raise InputError(
             f"{options.target}: {', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} not what belongs there",
-            fix="If you trust the target, make what lies beside the artifacts anew: ggufactory card TARGET",
+            fix="Another release wrote them, or another hand. If you trust the target: ggufactory card TARGET",
         )
+    told = f"{counted(len(artifacts), 'artifact')} of {show_bytes(sum(v.bytes for v in artifacts))} read back"
+    console.print(f"{options.target}: {told}, all as they were made")
     return 0

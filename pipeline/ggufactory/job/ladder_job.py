@@ -6,17 +6,11 @@ import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import ggufactory_kernels as gk
 from ggufactory import __version__, interrupts
-from ggufactory.architectures import ConversionOptions, describe, read_metadata
-from ggufactory.architectures.source_card import source_card
 from ggufactory.assemble import uploads
 from ggufactory.assemble.error_sums import ErrorSums
-from ggufactory.calibrate.imatrix import read_importance_matrices
-from ggufactory.checkpoint import Checkpoint, GgufCheckpoint, open_source
 from ggufactory.cluster.descriptor import ChecksumReceipt, SpanReceipt
 from ggufactory.cluster.devices import check_here, gpu_share
 from ggufactory.cluster.shared_session import SharedSession
@@ -30,12 +24,11 @@ from ggufactory.errors import (
 )
 from ggufactory.job import job_calibration, job_evaluation
 from ggufactory.job.evaluation_job import Evaluated
+from ggufactory.job.job_plan import make_plan
 from ggufactory.job.job_spec import JobSpec
-from ggufactory.plan import plan as planning
 from ggufactory.plan.importance import shown
 from ggufactory.plan.plan import Plan
 from ggufactory.plan.progress import Progress
-from ggufactory.plan.provenance import Provenance
 from ggufactory.publish import manifest
 from ggufactory.publish.header import CardHeader, read_header
 from ggufactory.publish.imatrix_entry import list_matrix
@@ -43,13 +36,10 @@ from ggufactory.publish.release import is_released, release
 from ggufactory.publish.signing import Signer
 from ggufactory.storage import open_store
 from ggufactory.storage.checksum import Checksum
-from ggufactory.storage.protocol import ObjectInfo, PartLimits, Store
+from ggufactory.storage.protocol import ObjectInfo, Store
 
 if TYPE_CHECKING:
     from ggufactory.cluster.session import Session
-
-NO_LIMITS = PartLimits(min_part_bytes=1, max_part_bytes=1 << 62, max_parts=1 << 30)
-"""Of a plan that is only printed."""
 
 _ATTEMPTS = 4
 """How often a job looks again after another run of the same plan took its uploads away."""
@@ -94,69 +84,6 @@ class Result:
     """False when no file had to be made."""
     evaluated: Evaluated | None = None
     """What this run found of rungs that had yet to be evaluated."""
-
-
-def make_plan(spec: JobSpec, target: Store | None = None) -> Plan:
-    """Everything that can be decided from headers; InputError with all faults together.
-
-    The importance matrix of a calibration that is yet to be run is promised, and the plan's fingerprint provisional.
-    """
-    checkpoint = open_source(spec.source)
-    model = describe(checkpoint, _conversion(spec))
-    name = spec.name or checkpoint.name
-    importance = read_importance_matrices(spec.imatrix) if spec.imatrix else None
-    if spec.calibration is not None:
-        importance = job_calibration.importance_of(spec, name, target)
-    plan = planning.make(
-        model,
-        spec.ladder,
-        name=name,
-        source=checkpoint.store.uri,
-        files=checkpoint.files,
-        limits=target.limits if target else NO_LIMITS,
-        importance_matrix=importance,
-        quantizable=frozenset(kind for kind in gk.TENSOR_TYPES if gk.quantizable(kind)),
-        allow_requantize=spec.allow_requantize,
-        span_bytes=spec.span_bytes,
-        options=spec.options,
-        prune_layers=spec.prune_layers,
-        split_bytes=spec.split_bytes,
-        keep_split=_keeps_split(spec, checkpoint),
-        provenance=_provenance(checkpoint),
-    )
-    if target:
-        _check_apart(checkpoint, target, plan)
-    if spec.evaluation is not None:
-        plan = replace(plan, notes=(*plan.notes, job_evaluation.announce(spec, [rung.name for rung in plan.rungs])))
-    return plan
-
-
-def _conversion(spec: JobSpec) -> ConversionOptions:
-    metadata = read_metadata(spec.metadata_file) if spec.metadata_file else {}
-    return ConversionOptions(spec.exact_source, spec.pre_tokenizer, metadata)
-
-
-def _provenance(checkpoint: Checkpoint | GgufCheckpoint) -> Provenance:
-    read = checkpoint.read if isinstance(checkpoint, Checkpoint) else {}
-    return Provenance(read, source_card(checkpoint))
-
-
-def _keeps_split(spec: JobSpec, checkpoint: Checkpoint | GgufCheckpoint) -> bool:
-    if spec.keep_split and isinstance(checkpoint, Checkpoint):
-        raise InputError(
-            f"keep_split: {spec.source} is no GGUF file", fix="Split by size instead: --split-max-size 45G"
-        )
-    return spec.keep_split
-
-
-def _check_apart(checkpoint: Checkpoint | GgufCheckpoint, target: Store, plan: Plan) -> None:
-    """A file that is read must not be the one that is written."""
-    taken = plan.files.keys() & plan.sources.keys()
-    if taken and Path(checkpoint.store.uri).resolve() == Path(target.uri).resolve():
-        raise InputError(
-            f"{target.uri}: {', '.join(sorted(taken))} would replace the source",
-            fix="Give another target or another --name",
-        )
 
 
 def run(spec: JobSpec, watcher: Watcher, session: SharedSession | None = None) -> Result:

@@ -13,8 +13,9 @@ from ggufactory import __version__
 from ggufactory.errors import InputError, UnavailableError
 from ggufactory.job import job_evaluation
 from ggufactory.job.job_file import load_job
+from ggufactory.job.job_plan import make_plan
 from ggufactory.job.job_spec import JobSpec
-from ggufactory.job.ladder_job import already_made, make_plan
+from ggufactory.job.ladder_job import already_made
 from ggufactory.job.packed_job import JOB_FILE, pack_job
 from ggufactory.plan.plan import Plan
 from ggufactory.storage import open_store

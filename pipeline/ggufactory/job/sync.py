@@ -16,6 +16,7 @@ from ggufactory.assemble.lease import Lease, acquire, clear_stale
 from ggufactory.cluster.shared_session import SharedSession
 from ggufactory.errors import GgufactoryError, LeaseHeldError, PlanError
 from ggufactory.job import ladder_job
+from ggufactory.job.job_plan import make_plan
 from ggufactory.job.job_spec import JobSpec
 from ggufactory.storage import open_store
 
@@ -111,7 +112,7 @@ def _look(spec: JobSpec, watcher: Watcher) -> tuple[Outcome | None, list[tuple[s
     began = time.monotonic()
     try:
         target = open_store(spec.require_target())
-        plan = ladder_job.make_plan(spec, target)
+        plan = make_plan(spec, target)
         places = [(target.uri, name) for name in plan.files]
         found = ladder_job.already_made(spec, target, plan)
         if found:

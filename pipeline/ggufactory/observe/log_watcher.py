@@ -29,7 +29,7 @@ class LogWatcher:
     def planned(self, plan: Plan, spans_left: int) -> None:
         self.tally.plan(plan, spans_left)
         for note in plan.notes:
-            self.warn(note)
+            self._line(f"note={_quoted(note)}")
         rungs = ",".join(r.name for r in plan.rungs)
         size = show_bytes(sum(r.bytes for r in plan.rungs))
         self._line(

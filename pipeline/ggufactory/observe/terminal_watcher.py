@@ -46,7 +46,7 @@ class TerminalWatcher:
     def planned(self, plan: Plan, spans_left: int) -> None:
         self.tally.plan(plan, spans_left)
         for note in plan.notes:
-            self.warn(note)
+            tell(self._console, "note", "yellow", note)
         rungs = ", ".join(r.name for r in plan.rungs)
         size = show_bytes(sum(r.bytes for r in plan.rungs))
         self._console.print(f"{rungs}: {size} in {counted(len(plan.spans), 'span')}, {spans_left} of them to make")

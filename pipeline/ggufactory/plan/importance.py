@@ -17,8 +17,6 @@ from ggufactory_kernels.types import TENSOR_TYPES
 
 _NAMES_SHOWN = 5
 
-Decided = Sequence[tuple[Rung, Mapping[str, Decision]]]
-
 
 @dataclass(frozen=True, slots=True)
 class UsedImportance:

@@ -73,9 +73,15 @@ def load(store: Store) -> Manifest | None:
         header = CardHeader.from_json(parsed.get("card"))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
-            f"{store.uri}/{MANIFEST} is not a manifest: {error!r}", fix="Move it away and start again"
+            f"{store.uri}/{MANIFEST} is not a manifest: {_reason(error)}", fix="Move it away and start again"
         ) from error
     return Manifest(dict(sorted(entries.items())), header, parsed["format"], data, info.etag)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{error.args[0]!r} is missing"
+    return "wanted an object with a list of artifacts" if isinstance(error, TypeError) else str(error)
 
 
 def _finite(text: str) -> float:

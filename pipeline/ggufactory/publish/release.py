@@ -23,8 +23,6 @@ from ggufactory.publish.sums import SUMS
 from ggufactory.storage.protocol import Store
 
 LATEST = "latest.json"
-BESIDE = (MANIFEST, CARD, SUMS, LATEST)
-"""Of every target, in the order in which they are written; signed are the manifest and the checksums."""
 _LATEST_FORMAT = 1
 _LIMIT = 16 << 20
 _ATTEMPTS = 20
