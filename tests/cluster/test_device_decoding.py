@@ -55,7 +55,7 @@ def sources(tinylm: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 def _model(source: Path, tensors: slice = slice(None)) -> Model:
-    """Some of these: queries and keys, whose rows are permuted, of one layer; the other layer's matrices as a stack; a norm."""
+    """Some of these: queries and keys, whose rows are permuted, a norm, and the matrices of two layers as a stack."""
     model = describe(open_source(str(source)))
     named = {t.name: t for t in model.tensors}
     kept = [named[f"blk.0.{name}.weight"] for name in ("attn_q", "attn_k", "attn_norm")]
