@@ -19,6 +19,7 @@ from ggufactory.architectures.model import Model
 from ggufactory.checkpoint import open_source
 from ggufactory.checkpoint.packing import column_ints
 from ggufactory.checkpoint.packing.encoded_rows import EncodedRows
+from ggufactory.checkpoint.rows import StoredRows
 from ggufactory.cluster import device_decoding
 from ggufactory.errors import DamagedSourceError
 from ggufactory.plan import device_memory, memory
@@ -36,9 +37,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* encountered in multiply:Runti
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Several tiles of a piece, several slices of it, which end elsewhere, and what is missing asked anew."""
+    """Several tiles of a piece, of two heads each, several slices of it, which end elsewhere, and what is missing asked
+    anew."""
     use_small_slices(monkeypatch)
-    monkeypatch.setattr(memory, "TILE_BYTES", 50_000)
+    monkeypatch.setattr(memory, "TILE_BYTES", 66_000)
     monkeypatch.setattr(column_ints, "UNIT_BYTES", 100_000)
     device_decoding._triton_decodes.cache_clear()
     triton_check.missing()  # while torch's memory is not yet the emulated GPU's
@@ -52,20 +54,20 @@ def sources(tinylm: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return {packing: write_packed_llama(folder / packing, tinylm, packing) for packing in PACKINGS}
 
 
-def _model(source: Path) -> Model:
-    """Queries and keys, whose rows are permuted, of one layer; the other layer's matrices as a stack; a norm."""
+def _model(source: Path, tensors: slice = slice(None)) -> Model:
+    """Some of these: queries and keys, whose rows are permuted, a norm, and the matrices of two layers as a stack."""
     model = describe(open_source(str(source)))
     named = {t.name: t for t in model.tensors}
     kept = [named[f"blk.0.{name}.weight"] for name in ("attn_q", "attn_k", "attn_norm")]
     experts = [named[f"blk.{layer}.ffn_up.weight"] for layer in range(2)]
     stacked = tuple(source for expert in experts for source in expert.sources)
     stack = replace(experts[0], name="blk.1.ffn_up_exps.weight", shape=(2, *experts[0].shape), sources=stacked)
-    return replace(model, tensors=(*kept, stack))
+    return replace(model, tensors=(*kept, stack)[tensors])
 
 
-def _plan(source: Path, target: Path, ladder: tuple[str, ...] = LADDER) -> Plan:
+def _plan(source: Path, target: Path, ladder: tuple[str, ...] = LADDER, tensors: slice = slice(None)) -> Plan:
     """Spans begin in the middle of heads, of blocks and of words."""
-    return plan_ladder(str(source), target, ladder, _model(source), span_bytes=170_000)
+    return plan_ladder(str(source), target, ladder, _model(source, tensors), span_bytes=170_000)
 
 
 def _importance(model: Model) -> dict[str, np.ndarray]:
@@ -77,7 +79,7 @@ def _importance(model: Model) -> dict[str, np.ndarray]:
 @EMULATED
 @pytest.mark.parametrize(
     ("packing", "late"),
-    [*((packing, frozenset()) for packing in PACKINGS), ("fp8", frozenset({0, 1})), ("gptq", frozenset({0}))],
+    [*((packing, frozenset()) for packing in PACKINGS), ("fp8", frozenset({0, 1}))],
     ids=str,
 )
 def test_decoded_there(
@@ -113,7 +115,7 @@ def test_with_less_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Tiles are sent again for every slice and type, and of a tile the rows that a slice wants are decoded."""
-    plan = _plan(sources[packing], tmp_path)
+    plan = _plan(sources[packing], tmp_path, tensors=slice(1, 3))
     on_cpu = make_ladder(plan, tmp_path / "cpu", {}, "cpu")
     memory = (plan.device_bytes - device_memory.BASE_BYTES) // 3
     with emulated_gpu(emulated_cuda_library, monkeypatch, memory=memory) as device:
@@ -151,6 +153,20 @@ def test_without_triton_the_cpu_decodes(
     assert [r.getMessage() for r in caplog.records] == [
         "packed weights are decoded by the CPU: Triton is not installed"
     ]
+
+
+def test_a_tile_as_it_is_stored_is_in_the_plan(sources: dict[str, Path], tmp_path: Path) -> None:
+    """Beside what the same weights take that are not packed."""
+    model = _model(sources["fp8"])
+    plain = [
+        replace(t, sources=tuple(StoredRows("t", s.file, s.offset, "F32", s.rows, s.columns) for s in t.sources))
+        for t in model.tensors
+    ]
+    plans = [
+        plan_ladder(str(sources["fp8"]), tmp_path, LADDER, replace(model, tensors=tuple(tensors)))
+        for tensors in (model.tensors, plain)
+    ]
+    assert plans[0].device_bytes - plans[1].device_bytes == memory.tile_rows(256, 1) * 2 * 256
 
 
 def _nan_in_queries(tensors: dict[str, torch.Tensor]) -> None:
