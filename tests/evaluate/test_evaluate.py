@@ -35,7 +35,7 @@ ROUNDED_ACTIVATIONS = ("BF16",)
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory, tinylm: str, local_ray: None) -> str:
+def target(tmp_path_factory: pytest.TempPathFactory, tinylm: str, local_ray: str) -> str:
     to = str(tmp_path_factory.mktemp("ladder"))
     imatrix = str(DATA.parent / "imatrix" / "tinylm-bf16.imatrix.gguf")
     run(JobSpec(source=tinylm, to=to, ladder=LADDER, imatrix=(imatrix,)), SilentWatcher())
