@@ -91,21 +91,23 @@ def s3_prefix(s3: Weed) -> str:
 
 
 @pytest.fixture(scope="session")
-def local_ray(s3_server: Weed) -> Iterator[None]:
+def local_ray(s3_server: Weed) -> Iterator[str]:
     """One Ray for every test that runs jobs in this process (starting one takes seconds), with room for three
-    workers, the most that a test asks for; they know the S3 server."""
+    workers, the most that a test asks for; they know the S3 server. Its address, for jobs in other processes."""
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=3,
-        object_store_memory=128 << 20,
-        include_dashboard=False,
-        log_to_driver=False,
-        _system_config={"metrics_report_interval_ms": 1000},
-        runtime_env={"env_vars": s3_server.environment()},
-    )
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in s3_server.environment().items():
+            patch.setenv(variable, value)
+        ray.init(
+            address="local",
+            num_cpus=3,
+            object_store_memory=128 << 20,
+            include_dashboard=False,
+            log_to_driver=False,
+            _system_config={"metrics_report_interval_ms": 1000},
+        )
+    yield ray.get_runtime_context().gcs_address
     ray.shutdown()
 
 

@@ -126,7 +126,7 @@ def test_a_failed_evaluation_leaves_the_files(
 
 @pytest.mark.cluster
 def test_a_job_killed_while_it_evaluates(
-    tmp_path: Path, tinylm: str, local_ray: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tinylm: str, local_ray: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGKILL after the second layer of the source: the next run makes no file, and goes on after what was finished."""
     spec = _spec(
@@ -175,7 +175,7 @@ def test_a_job_killed_while_it_evaluates(
 @pytest.mark.cluster
 @pytest.mark.usefixtures("local_ray")
 def test_on_a_cluster_the_driver_holds_no_model(tmp_path: Path, tinylm: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither to calibrate nor to evaluate; of two workers, whose figures are those of one process."""
+    """Neither to calibrate nor to evaluate; of several workers, whose figures are those of one process."""
     calibration = CalibrationSettings(texts=(f"{tinylm}/calibration.txt",), context=32, chunks=4)
     wanted = ladder_job.run(_spec(tinylm, tmp_path / "here", calibration=calibration), SilentWatcher()).evaluated
 

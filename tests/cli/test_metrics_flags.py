@@ -32,7 +32,7 @@ def _outcome(file: Path, command: str, model: str) -> dict[str, float]:
 
 
 @pytest.mark.cluster
-def test_quantize(local_ray: None, tinylm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quantize(local_ray: str, tinylm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Served while it runs and gone afterwards; the text file says how it went, also when nothing was to do."""
     file = tmp_path / "x.prom"
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -84,7 +84,7 @@ def test_flags_that_are_refused(
 
 
 @pytest.mark.cluster
-def test_commands_that_look_after_a_target(local_ray: None, tinylm: str, tmp_path: Path) -> None:
+def test_commands_that_look_after_a_target(local_ray: str, tinylm: str, tmp_path: Path) -> None:
     """Each leaves what it found; a model with nothing to do is a success, too."""
     catalog, file, target = tmp_path / "catalog.yaml", tmp_path / "x.prom", tmp_path / "out"
     model = f"{{source: {tinylm}, name: tiny, ladder: [Q8_0]}}"

@@ -43,7 +43,7 @@ class Scraped(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def scraped(local_ray: None, tinylm: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
+def scraped(local_ray: str, tinylm: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
     """A job that has run, and a Prometheus that scrapes all that it exports."""
     folder = tmp_path_factory.mktemp("scraped")
     text, watcher = folder / "text", SilentWatcher()

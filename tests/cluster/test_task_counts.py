@@ -18,7 +18,7 @@ pytestmark = pytest.mark.cluster
 MIB = 1 << 20
 
 
-def test_attempts_and_failures(local_ray: None, tmp_path: Path) -> None:
+def test_attempts_and_failures(local_ray: str, tmp_path: Path) -> None:
     import ray
 
     def second_time(error: Exception) -> int:
@@ -57,7 +57,7 @@ def test_attempts_and_failures(local_ray: None, tmp_path: Path) -> None:
     assert {name: error.message for name, error in failed.items()} == {"span 1": "poison"}
 
 
-def test_what_a_task_leaves_undone_is_made_next(local_ray: None) -> None:
+def test_what_a_task_leaves_undone_is_made_next(local_ray: str) -> None:
     """Whether it says so or dies; and that is no failure."""
     import ray
 

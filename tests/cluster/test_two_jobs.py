@@ -36,9 +36,11 @@ def _run_both(tmp_path: Path, first: list[str], second: list[str]) -> None:
 
 
 @pytest.mark.parametrize("where", ["folder", pytest.param("s3", marks=pytest.mark.s3)])
-def test_of_the_same_plan(request: pytest.FixtureRequest, tmp_path: Path, tinylm: str, where: str) -> None:
+def test_of_the_same_plan(
+    request: pytest.FixtureRequest, tmp_path: Path, tinylm: str, local_ray: str, where: str
+) -> None:
     target = str(tmp_path / "out") if where == "folder" else str(request.getfixturevalue("s3_prefix"))
-    arguments = ["quantize", tinylm, "--to", target, "--ladder", "Q8_0,Q4_K_M", "--workers", "1"]
+    arguments = ["quantize", tinylm, "--to", target, "--ladder", "Q8_0,Q4_K_M", "--ray-address", local_ray]
     arguments += ["--span-size", "40K"] if where == "folder" else []
     _run_both(tmp_path, arguments, arguments)
     for rung in ("Q8_0", "Q4_K_M"):

@@ -35,7 +35,7 @@ ROUNDED_ACTIVATIONS = ("BF16",)
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory, tinylm: str, local_ray: None) -> str:
+def target(tmp_path_factory: pytest.TempPathFactory, tinylm: str, local_ray: str) -> str:
     to = str(tmp_path_factory.mktemp("ladder"))
     imatrix = str(DATA.parent / "imatrix" / "tinylm-bf16.imatrix.gguf")
     run(JobSpec(source=tinylm, to=to, ladder=LADDER, imatrix=(imatrix,)), SilentWatcher())
@@ -128,23 +128,27 @@ def test_the_figures_are_the_same_in_shares(target: str, tinylm: str) -> None:
     )
 
 
-@pytest.mark.parametrize("steps", [1, 5, 10, 13])
-def test_what_was_stopped_goes_on(target: str, tinylm: str, steps: int) -> None:
+def test_what_was_stopped_goes_on(target: str, tinylm: str) -> None:
     """Twelve layers of three models, then two comparisons."""
     spec = _spec(target, tinylm, ladder=("Q4_K_M", "Q2_K"), context=64, chunks=4)
     whole = evaluate(spec, CalibrationLog())
 
     class Stopped(CalibrationLog):
+        def __init__(self, steps: int) -> None:
+            super().__init__()
+            self._steps = steps
+
         def advanced(self, done: int, total: int) -> None:
             assert total == 14
-            if done == steps:
+            if done == self._steps:
                 raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(spec, Stopped())
-    with pytest.raises(InputError, match="unfinished evaluation of this name has another number of chunks and text"):
-        evaluate(replace(spec, chunks=3), CalibrationLog())
-    assert evaluate(spec, CalibrationLog()) == whole
+    for steps in (1, 5, 10, 13):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(spec, Stopped(steps))
+        with pytest.raises(InputError, match="unfinished evaluation of this name has another number of chunks"):
+            evaluate(replace(spec, chunks=3), CalibrationLog())
+        assert evaluate(spec, CalibrationLog()) == whole, steps
 
 
 def test_the_models_that_were_done_are_not_read_again(

@@ -58,7 +58,7 @@ def _stop() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, tinylm: str, local_ray: None) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, tinylm: str, local_ray: str) -> Path:
     to = tmp_path_factory.mktemp("ladder") / "out"
     run(JobSpec(source=tinylm, to=str(to), ladder=LADDER, name="m", imatrix=(IMATRIX,)), SilentWatcher())
     return to

@@ -18,7 +18,7 @@ from small_checkpoints import write_checkpoint
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("name", ["llama_nvfp4", "qwen3_moe_nvfp4"])
-def test_nvfp4_is_the_source(name: str, tmp_path: Path, local_ray: None) -> None:
+def test_nvfp4_is_the_source(name: str, tmp_path: Path, local_ray: str) -> None:
     """With the numbers that multiply each matrix as a whole, which the file keeps apart."""
     source, to = write_checkpoint(name, tmp_path), tmp_path / "out"
     told = conversion(name).pre_tokenizer

@@ -23,7 +23,7 @@ def test_every_family_in_every_instruction_set(kernel_type: str, family: str) ->
     """With every kind of importance, where the type uses any. Of the cases in which the oracle's ggml is later than
     the pinned release, test_golden_blocks.py has recorded blocks."""
     columns = 3 * max(gk.TENSOR_TYPES[kernel_type].block, 32)
-    x = make_weights(family, 1, 7, columns)
+    x = make_weights(family, 1, 11, columns)
     for mode in IMPORTANCE if gk.TENSOR_TYPES[kernel_type].uses_importance else ("none", "random"):
         importance = make_importance(mode, 2, columns)
         if importance is None and gk.TENSOR_TYPES[kernel_type].needs_importance:

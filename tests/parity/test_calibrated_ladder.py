@@ -23,7 +23,7 @@ LADDER = ("Q4_K_M", "IQ3_XXS", "IQ2_XS")
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory, tinylm: str, tinylm_imatrix: str, local_ray: None) -> list[Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory, tinylm: str, tinylm_imatrix: str, local_ray: str) -> list[Path]:
     """The ladder with a matrix of ours, and with llama-imatrix's, of the same text."""
     ours, theirs = tmp_path_factory.mktemp("ours"), tmp_path_factory.mktemp("theirs")
     settings = CalibrationSettings(texts=(f"{tinylm}/calibration.txt",), context=CONTEXT, chunks=CHUNKS)
