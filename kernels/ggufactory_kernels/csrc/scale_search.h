@@ -239,7 +239,7 @@ inline AffineScale<L> search_affine_scale(const typename L::F* x, const typename
         F this_scale = (sum_w * sum_xl - sum_x * sum_l) / determinant;
         F this_floor = (sum_l2 * sum_x - sum_l * sum_xl) / determinant;
         const M above = this_floor > zero;
-        if (L::any(above)) {
+        if (L::kWidth > 1 || L::any(above)) {  // few are: a lane alone saves itself a division
             this_scale = L::select(above, sum_xl / sum_l2, this_scale);
             this_floor = L::select(above, zero, this_floor);
         }
