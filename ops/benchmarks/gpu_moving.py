@@ -80,13 +80,15 @@ def _scaled_bytes(bench: Bench, random: torch.Generator, rows: int, columns: int
     ):
         shape = (-(-rows // height), -(-columns // width))
         scales = torch.rand(shape, generator=random, device=bench.device)
+        scale_rows = torch.arange(rows, device=bench.device) // height
 
         def made(
             scales: torch.Tensor = scales,
-            blocks: tuple[int, int] = (height, width),
+            scale_rows: torch.Tensor = scale_rows,
+            width: int = width,
             chosen: torch.Tensor | None = chosen,
         ) -> torch.Tensor:
-            return triton_ops.decode_scaled_bytes(weights, scales, blocks, torch.bfloat16, chosen)
+            return triton_ops.decode_scaled_bytes(weights, scales, scale_rows, width, torch.bfloat16, chosen)
 
         def wanted(
             scales: torch.Tensor = scales,
@@ -97,8 +99,8 @@ def _scaled_bytes(bench: Bench, random: torch.Generator, rows: int, columns: int
             all_rows = (weights.float() * by_row).bfloat16()
             return all_rows if chosen is None else all_rows[chosen]
 
-        ordering = 0.0 if chosen is None else 8 / columns
-        yield _Case(label, made, wanted, 1 + 2 + 4 * scales.numel() / weights.numel() + ordering)
+        by_row = (8 if chosen is None else 16) / columns  # the number of its scales, and its place
+        yield _Case(label, made, wanted, 1 + 2 + 4 * scales.numel() / weights.numel() + by_row)
 
 
 def _four_bit_floats(bench: Bench, random: torch.Generator, rows: int, columns: int) -> Iterator[_Case]:

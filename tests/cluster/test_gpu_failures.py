@@ -35,6 +35,10 @@ TOLD = "CUDA error: an illegal memory access was encountered"
         (DriverError("cuLaunchKernel: CUDA_ERROR_ILLEGAL_ADDRESS"), "cuLaunchKernel: CUDA_ERROR_ILLEGAL_ADDRESS"),
         (RuntimeError("The size of tensor a must match the size of tensor b"), None),
         (MemoryError("the GPU is full: CUDA error: out of memory"), None),
+        (
+            RuntimeError("Triton Error [CUDA]: unspecified launch failure"),
+            "Triton Error [CUDA]: unspecified launch failure",
+        ),
         (ValueError("CUDA error"), None),
     ],
     ids=["torch", "an older torch", "driver", "another runtime error", "full", "another error"],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ggufactory_kernels.cuda.driver import DriverError
 
-_WORDS = ("CUDA error", "CUDA driver error", "CUDA unknown error")
-"""How PyTorch's begin: RuntimeErrors of many kinds, some of them of later releases only."""
+_WORDS = ("CUDA error", "CUDA driver error", "CUDA unknown error", "Triton Error [CUDA]")
+"""How PyTorch's and Triton's begin: RuntimeErrors of many kinds, some of them of later releases only."""
 
 
 def gpu_error(error: BaseException) -> str | None:
