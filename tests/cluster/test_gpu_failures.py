@@ -41,7 +41,7 @@ TOLD = "CUDA error: an illegal memory access was encountered"
         ),
         (ValueError("CUDA error"), None),
     ],
-    ids=["torch", "an older torch", "driver", "another runtime error", "full", "another error"],
+    ids=["torch", "an older torch", "driver", "another runtime error", "full", "Triton", "another error"],
 )
 def test_which_errors_are_of_a_gpu(error: Exception, told: str | None) -> None:
     assert gpu_error(error) == told
