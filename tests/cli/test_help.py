@@ -67,6 +67,7 @@ def test_help_fits_into_eighty_columns(
     said = capsys.readouterr().out
     assert [line for line in said.splitlines() if len(line) > 80] == []
     assert "exit codes:\n  0         done" in said
+    assert not re.search(r" --[\w-]*-$", said, re.MULTILINE), "no flag is torn"
     examples = given(said.partition("\npositional arguments:")[0].partition("\n\n")[2])
     assert [told for example in examples if (told := refused(example, capsys))] == []
 

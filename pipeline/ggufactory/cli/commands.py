@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ggufactory import __version__, interrupts
+from ggufactory.cli import standard_output
 from ggufactory.cli.calibrate import add_calibrate_command
 from ggufactory.cli.card import add_card_command
 from ggufactory.cli.choose import add_choose_command
@@ -24,7 +25,7 @@ from ggufactory.cli.status import add_status_command
 from ggufactory.cli.submit import add_submit_command
 from ggufactory.cli.sync import add_sync_command
 from ggufactory.cli.verify import add_verify_command
-from ggufactory.errors import GgufactoryError
+from ggufactory.errors import GgufactoryError, UnavailableError
 
 _COMMANDS = (
     add_inspect_command,
@@ -49,10 +50,13 @@ _COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code as `ggufactory --help` lists them."""
-    options = make_parser().parse_args(arguments)
-    interrupts.install(getattr(options, "grace", 0.0))
+    standard_output.prepare()
     try:
-        return int(options.command(options))
+        options = make_parser().parse_args(arguments)
+        interrupts.install(getattr(options, "grace", 0.0))
+        code = int(options.command(options))
+        sys.stdout.flush()
+        return code
     except GgufactoryError as error:
         print(f"ggufactory: {error}", file=sys.stderr)
         return error.exit_code
@@ -61,8 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stopped.exit_code
     except BrokenPipeError:
         # Whoever read our output has enough of it (`| head`); nothing is wrong.
-        sys.stderr.close()
+        standard_output.forget()
         return 0
+    except OSError as error:
+        if not standard_output.is_full(error):
+            raise
+        standard_output.forget()
+        print(f"ggufactory: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return UnavailableError.exit_code
 
 
 def make_parser() -> argparse.ArgumentParser:

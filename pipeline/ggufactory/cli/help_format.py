@@ -23,7 +23,9 @@ class HelpFormatter(argparse.HelpFormatter):
                 paragraph.append(line)
                 continue
             if paragraph:
-                wrapped += textwrap.wrap(" ".join(paragraph), width, initial_indent=indent, subsequent_indent=indent)
+                # A flag at the end of a line is not to be torn at its hyphens.
+                filled = textwrap.fill(" ".join(paragraph), width, break_on_hyphens=False, break_long_words=False)
+                wrapped.append(textwrap.indent(filled, indent))
                 paragraph = []
             if line:
                 wrapped.append(indent + line)

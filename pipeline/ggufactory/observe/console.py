@@ -17,9 +17,9 @@ _PADDING = re.compile(" +(?=\n)")
 def stdout_console() -> Console:
     """For results: wrapped to a terminal's width; as long as they are, and without padding, in a file or a pipe."""
     if sys.stdout.isatty():
-        return Console(markup=False, highlight=False)
+        return _Results(markup=False, highlight=False)
     # Only what rich calls of a file is there.
-    return Console(file=_Unpadded(sys.stdout), width=_WIDTH_OF_FILES, markup=False, highlight=False)  # type: ignore[arg-type]
+    return _Results(file=_Unpadded(sys.stdout), width=_WIDTH_OF_FILES, markup=False, highlight=False)  # type: ignore[arg-type]
 
 
 def stderr_console() -> Console:
@@ -35,6 +35,12 @@ def tell(console: Console, label: str, style: str, message: str) -> None:
 def warn(message: str) -> None:
     """What is no error and yet to be known."""
     print(f"ggufactory: warning: {message}", file=sys.stderr, flush=True)
+
+
+class _Results(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would end the program, and with 1: that the reader has enough is no fault."""
+        raise BrokenPipeError
 
 
 class _Unpadded:
