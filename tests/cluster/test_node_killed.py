@@ -10,6 +10,7 @@ from ray.cluster_utils import Cluster
 
 from ggufactory.cli import main
 from job_process import JobProcess, stored_parts
+from neighbour_cluster import neighbour_cluster
 
 pytestmark = pytest.mark.cluster
 
@@ -24,17 +25,9 @@ _QUICK_HEALTH_CHECKS = {
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head that runs nothing, and two nodes of one CPU."""
-    head = {
-        "num_cpus": 0,
-        "include_dashboard": False,
-        "object_store_memory": 100 << 20,
-        "_system_config": _QUICK_HEALTH_CHECKS,
-    }
-    made = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        made.add_node(num_cpus=1, object_store_memory=100 << 20, memory=4 << 30)
-    yield made
-    made.shutdown()
+    head = {"object_store_memory": 100 << 20, "_system_config": _QUICK_HEALTH_CHECKS}
+    with neighbour_cluster(head, nodes=2) as made:
+        yield made
 
 
 def test_its_spans_are_made_elsewhere(
@@ -53,8 +46,7 @@ def test_its_spans_are_made_elsewhere(
 
 def test_a_cluster_that_cannot_run_a_span_is_said_so(tmp_path: Path, tinylm: str) -> None:
     """No node has a CPU: Ray would wait forever, the job says so and can be stopped."""
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
+    with neighbour_cluster({}) as made:
         target = str(tmp_path / "out")
         arguments = ["quantize", tinylm, "--to", target, "--ladder", "Q8_0", "--ray-address", made.address]
         soon = "from ggufactory.cluster import submit; submit._WATCHDOG_SECONDS = 1.0"
@@ -62,8 +54,6 @@ def test_a_cluster_that_cannot_run_a_span_is_said_so(tmp_path: Path, tinylm: str
         assert run.wait_until(lambda: "no node can run a task" in run.text())
         assert "the cluster has 0 CPUs and" in run.text()
         run.kill()
-    finally:
-        made.shutdown()
 
 
 def test_a_cluster_that_is_not_there(tmp_path: Path, tinylm: str) -> None:

@@ -26,6 +26,7 @@ from ggufactory.publish.release import names_beside
 from ggufactory.storage import open_store
 from hub_server import HubServer, Repository, folder_files
 from job_process import JobProcess, stored_parts
+from neighbour_cluster import neighbour_cluster
 from weed import Weed
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "whole_files.json").read_text())["files"]
@@ -80,12 +81,8 @@ def night(s3_server: Weed, tmp_path_factory: pytest.TempPathFactory, tinylm: str
             patch.setenv(name, value)
         hub.repositories["org/tinylm"] = Repository()
         hub.repositories["org/tinylm"].commit(folder_files(tinylm))
-        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 100 << 20}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
-        for _ in range(2):
-            cluster.add_node(num_cpus=1, object_store_memory=100 << 20, memory=4 << 30)
-        yield Night(cluster, hub)
-        cluster.shutdown()
+        with neighbour_cluster({"object_store_memory": 100 << 20}, nodes=2) as cluster:
+            yield Night(cluster, hub)
 
 
 def _hashes(target: str) -> dict[str, str]:
