@@ -206,7 +206,7 @@ class Warp:
         """Of one register from two of half its width, the first of which is its lower half; or the contrary."""
         whole, parts = operands if kind == "pack" else operands[::-1]
         wide, halves = self._register(whole), [self._register(name) for name in re.findall(r"%\w+", parts)]
-        assert len(halves) == 2 and wide.dtype.itemsize == 2 * halves[0].dtype.itemsize, operands
+        assert len(halves) == 2, operands
 
         def pack(where: Where) -> None:
             ptx.put(wide, np.stack(halves, axis=1).view(wide.dtype).reshape(-1), where)

@@ -8,7 +8,7 @@ import numpy as np
 import ptx_operations as ptx
 import pytest
 import torch
-from ptx_machine import PtxMachine
+from ptx_machine import PtxMachine, Warp
 from ptx_program import parse
 from weight_families import make_importance, make_weights
 
@@ -96,6 +96,19 @@ def test_instructions_do_what_the_manual_says() -> None:
             assert made.view(np.uint32) == 0x7FFFFFFF
     with pytest.raises(KeyError, match=r"setp\.xyz"):
         ptx.comparison("xyz", False)
+
+
+def test_registers_are_put_together_and_taken_apart() -> None:
+    program = parse(
+        ".visible .entry k(\n)\n.maxntid 64, 1, 1\n{\n"
+        "\tmov.u16 \t%rs1, 7;\n\tmov.u16 \t%rs2, 9;\n\tmov.b32 \t%r1, {%rs1, %rs2};\n"
+        "\tmov.b32 \t{%rs3, %rs4}, %r1;\n\tcvt.rn.f32.u16 \t%f1, %rs4;\n\tcvt.rn.f16.f32 \t%rs5, %f1;\n\tret;\n}\n"
+    )
+    warp = Warp(program, {}, 0, 0)
+    list(warp.run())
+    found = {name: int(warp._register(name)[5]) for name in ("%r1", "%rs3", "%rs4", "%rs5")}
+    assert found == {"%r1": 9 << 16 | 7, "%rs3": 7, "%rs4": 9, "%rs5": int(np.float16(9).view(np.uint16))}
+    assert {name for name in warp.executed() if "pack" in name} == {"pack.b32", "unpack.b32"}
 
 
 def test_pieces_end_where_lanes_part_or_meet() -> None:
