@@ -142,7 +142,7 @@ def main() -> None:
         "Instructions of a thread for each BF16 weight, N(0, 0.02²), a thread block's worth; threads that wait for "
         f"others of their warp included. NVRTC {compiler.compiler_version()}'s code for sm_90, run instruction by "
         "instruction, gave the CPU's bytes. A division or square root counts as the ten instructions that it becomes; "
-        "moves of registers do not count. No GPU is needed for this, and none was used."
+        "moves of registers and signs of floats do not count. No GPU is needed for this, and none was used."
     )
     titles = ("type", "all", "float", "division, root", "memory", "exchange", "integer, condition, jump")
     parts = ("total", "floats", "divisions", "memory", "exchanges", "others")

@@ -27,11 +27,11 @@ SPILLS = {
     "quantize_q5_k": 16,
     "quantize_q5_k_weighted": 36,
     "quantize_iq1_s_weighted": 56,
-    "quantize_iq2_xxs_weighted": 4,
-    "quantize_iq2_xs_weighted": 24,
+    "quantize_iq2_xs_weighted": 28,
     "quantize_iq2_s_weighted": 28,
 }
-"""Bytes that a kernel may spill, by name, on the worst of the architectures. The assembler holds itself to fewer registers than it might take (decision 0018)."""
+"""Bytes that a kernel may spill, by name, on the worst of the architectures. The assembler holds itself to fewer
+registers than it might take (decision 0018)."""
 
 
 FORMS = (
