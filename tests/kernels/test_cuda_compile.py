@@ -17,10 +17,8 @@ from ggufactory_kernels.cuda.report import KernelReport, describe, report
 
 needs_nvrtc = pytest.mark.skipif(compiler.missing() is not None, reason=f"no NVRTC: {compiler.missing()}")
 
-EVERY_KERNEL, SOME_KERNELS = "sm_90", ("sm_80", "sm_100")
-"""Compiled for in every run. The source is the same for all architectures: what differs is how many registers its
-assembler finds. So for older and for newer ones those kernels are compiled that need the most, and one of each
-form; `cuda_compile` compiles every kernel for all of `compiler.ARCHITECTURES`."""
+COMMON = ("sm_80", "sm_90", "sm_100")
+"""Compiled for in every run; `cuda_compile` has the others."""
 
 SPILLS = {
     "quantize_q3_k_weighted": 24,
@@ -34,14 +32,6 @@ SPILLS = {
 registers than it might take (decision 0018)."""
 
 
-FORMS = (
-    "mean_squares", "row_errors", "convert_f16", "quantize_q8_0", "quantize_tq1_0", "quantize_q4_k_weighted",
-    "quantize_q3_k", "quantize_iq1_m_weighted", "quantize_iq3_s_weighted", "quantize_iq4_xs", "dequantize_bf16",
-    "dequantize_q5_1", "dequantize_q6_k", "dequantize_iq2_s", "dequantize_nvfp4",
-)  # fmt: skip
-"""A kernel of each header."""
-
-
 def check(found: KernelReport, architecture: str) -> None:
     assert found.fma_instructions == 0, f"{found.name}: a fused multiply-add rounds once where ggml rounds twice"
     assert found.spill_bytes <= SPILLS.get(found.name, 0), f"{found} for {architecture}"
@@ -49,25 +39,15 @@ def check(found: KernelReport, architecture: str) -> None:
 
 
 @needs_nvrtc
+@pytest.mark.parametrize("architecture", COMMON)
 @pytest.mark.parametrize("name", KERNELS)
-def test_every_kernel_compiles(name: str) -> None:
-    check(next(report([KERNELS[name]], EVERY_KERNEL)), EVERY_KERNEL)
-
-
-@needs_nvrtc
-@pytest.mark.parametrize("architecture", SOME_KERNELS)
-@pytest.mark.parametrize("name", dict.fromkeys([*SPILLS, *FORMS]))
-def test_kernels_of_every_form_compile_for_others(name: str, architecture: str) -> None:
+def test_every_kernel_compiles(name: str, architecture: str) -> None:
     check(next(report([KERNELS[name]], architecture)), architecture)
-
-
-def test_the_forms_are_of_every_header() -> None:
-    assert {KERNELS[name].headers for name in [*SPILLS, *FORMS]} == {kernel.headers for kernel in KERNELS.values()}
 
 
 @needs_nvrtc
 @pytest.mark.cuda_compile
-@pytest.mark.parametrize("architecture", [name for name in compiler.ARCHITECTURES if name != EVERY_KERNEL])
+@pytest.mark.parametrize("architecture", [name for name in compiler.ARCHITECTURES if name not in COMMON])
 def test_every_kernel_compiles_for_the_other_architectures(architecture: str) -> None:
     for found in report(KERNELS.values(), architecture):
         check(found, architecture)

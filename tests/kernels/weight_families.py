@@ -68,6 +68,7 @@ WEIGHTS: dict[str, Family] = {
     "denormal": _scaled(1e-41),
     "least_denormals": lambda rng, shape: rng.integers(-3, 4, shape) * 2.0**-149,
     "large": _scaled(1e3),
+    "overflowing_sums": _scaled(1e17),
     "overflowing": lambda rng, shape: rng.standard_normal(shape) * 10.0 ** rng.uniform(4, 37),
     "integers": lambda rng, shape: rng.integers(-20, 21, shape).astype(np.float32),
     "eighths": lambda rng, shape: rng.integers(-20, 21, shape) / 8,

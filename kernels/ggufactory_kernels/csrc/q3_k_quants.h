@@ -120,7 +120,8 @@ private:
                 found[j + k] = {scales[j + k], S::part(best.inverse, k), S::part(best.is_zero, k)};
             }
         }
-        const SymmetricScale<L> super = search_symmetric_scale<L, kSubBlocks>(scales, weight_sums, 32);
+        // Of weights of some 1e17 the sums overflow, and with them the scales.
+        const SymmetricScale<L> super = search_symmetric_scale<L, kSubBlocks, false>(scales, weight_sums, 32);
         for (int j = 0; j < kSubBlocks; ++j) six_bits[j] = searched_quant<L>(scales[j], super, 32);
         return super.scale;
     }

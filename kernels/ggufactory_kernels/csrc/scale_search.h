@@ -50,11 +50,12 @@ struct SymmetricSums {
     typename L::F xl, l2;
 };
 
-// Which bounds the quotients of a candidate can round beyond.
-enum class Clamp { kNone, kAbove, kBoth };
+// Which bounds the quotients of a candidate can round beyond; kAny: they may be anything, NaN too.
+enum class Clamp { kNone, kAbove, kBoth, kAny };
 
 template <class L, Clamp kClamp>
 GK_LANE typename L::F round_symmetric(typename L::F v, int levels) {
+    if constexpr (kClamp == Clamp::kAny) return round_level<L, Quotients::kAny>(v, -levels, levels - 1);
     if constexpr (kClamp == Clamp::kNone) return L::round_near(v);
     if constexpr (kClamp == Clamp::kAbove) return L::round_at_most(v, levels - 1);
     return L::round_clamped(v, -levels, levels - 1);
@@ -80,7 +81,8 @@ GK_LANE void symmetric_sums(const typename L::F* x, const typename L::F* w, cons
 
 // Nineteen scales around the one that maps the largest magnitude to -levels, least squares for each. That
 // one comes first; the others, by tenths of a level below and above it, must be better than the best so far.
-template <class L, int kCount>
+// `kAreFinite`: the caller knows that all `x` are.
+template <class L, int kCount, bool kAreFinite = true>
 inline SymmetricScale<L> search_symmetric_scale(const typename L::F* x, const typename L::F* w, int levels) {
     using F = typename L::F;
     using M = typename L::M;
@@ -108,9 +110,10 @@ inline SymmetricScale<L> search_symmetric_scale(const typename L::F* x, const ty
     // Where the group is not zero, no quotient of a step exceeds levels + 0.1 * step by more than its
     // rounding: all are far below 2^22, up to step 4 none rounds to less than -levels, and up to step -6
     // none to more than levels - 1. Where the group is zero, nothing below is used.
+    constexpr auto bounds = [](Clamp clamp) { return kAreFinite ? clamp : Clamp::kAny; };
     SymmetricSums<L> sums[2];
     const F first[2] = {inverse_of[0], inverse_of[-5]};
-    symmetric_sums<L, kCount, Clamp::kAbove>(x, w, wx, levels, first, sums);
+    symmetric_sums<L, kCount, bounds(Clamp::kAbove)>(x, w, wx, levels, first, sums);
     const SymmetricSums<L> fifth_below = sums[1];  // its turn comes later
     F best_inverse = first[0];
     F scale = L::select(sums[0].l2 == L::floats(0), L::floats(0), sums[0].xl / sums[0].l2);
@@ -125,7 +128,7 @@ inline SymmetricScale<L> search_symmetric_scale(const typename L::F* x, const ty
     GK_UNROLL(1)
     for (int step = -kSteps; step < -5; step += 2) {
         const F pair[2] = {inverse_of[step], inverse_of[step + 1]};
-        symmetric_sums<L, kCount, Clamp::kNone>(x, w, wx, levels, pair, sums);
+        symmetric_sums<L, kCount, bounds(Clamp::kNone)>(x, w, wx, levels, pair, sums);
         for (int k = 0; k < 2; ++k) keep_better(pair[k], sums[k]);
     }
     keep_better(first[1], fifth_below);
@@ -133,15 +136,15 @@ inline SymmetricScale<L> search_symmetric_scale(const typename L::F* x, const ty
     for (int step = -4; step < 4; step += 2) {
         const int below = step < 0 ? step : step + 1;  // zero is done
         const F pair[2] = {inverse_of[below], inverse_of[below + 1]};
-        symmetric_sums<L, kCount, Clamp::kAbove>(x, w, wx, levels, pair, sums);
+        symmetric_sums<L, kCount, bounds(Clamp::kAbove)>(x, w, wx, levels, pair, sums);
         for (int k = 0; k < 2; ++k) keep_better(pair[k], sums[k]);
     }
     const F fifth[2] = {inverse_of[5], inverse_of[6]};
-    symmetric_sums<L, kCount, Clamp::kBoth>(x, w, wx, levels, fifth, sums);
+    symmetric_sums<L, kCount, bounds(Clamp::kBoth)>(x, w, wx, levels, fifth, sums);
     for (int k = 0; k < 2; ++k) keep_better(fifth[k], sums[k]);
     SymmetricSums<L> last_sums[3];
     const F last[3] = {inverse_of[7], inverse_of[8], inverse_of[9]};
-    symmetric_sums<L, kCount, Clamp::kBoth>(x, w, wx, levels, last, last_sums);
+    symmetric_sums<L, kCount, bounds(Clamp::kBoth)>(x, w, wx, levels, last, last_sums);
     for (int k = 0; k < 3; ++k) keep_better(last[k], last_sums[k]);
     return {L::select(is_zero, L::floats(0), scale), best_inverse, is_zero};
 }
