@@ -42,8 +42,8 @@ MILLION_WEIGHTS_PER_SECOND: Mapping[str, tuple[float | None, float | None]] = {
 """By tensor type: of one core with AVX-512, without importance and with it; None where the type is not made so.
 From ops/benchmarks/2026-11-22-kernels.md."""
 
-SECONDS_PER_GB_WRITTEN = 8.7
-"""Everything but the quantizers: reading, checksums, uploading, reading back. What the job of
+SECONDS_PER_GB_WRITTEN = 7.9
+"""Everything but the quantizers: reading, measuring errors, checksums, uploading, reading back. What the job of
 ops/benchmarks/2026-11-22-ladder-bartowski.md took beyond these rates, over the 9.22 GB that it wrote into a folder."""
 
 
