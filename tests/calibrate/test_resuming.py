@@ -237,6 +237,43 @@ def test_further_chunks_add_up(tinylm: str) -> None:
         assert np.array_equal(then.parameters[name].counts, sums.counts), name
 
 
+def test_workers_of_a_killed_run_that_finish_another_layer(
+    tinylm: str, tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They remove what is being read, and leave something later."""
+    spec = _spec(tinylm, str(tmp_path / "a.gguf"))
+    with pytest.raises(_Killed):
+        calibrate(spec, _Watcher(5))
+    read, others = ShareState._read, [_Watcher(9)]
+
+    def read_late(self: ShareState, name: str) -> Any:
+        if name.startswith("hidden-0002/") and others:
+            with pytest.raises(_Killed):
+                calibrate(spec, others.pop())
+        return read(self, name)
+
+    monkeypatch.setattr(ShareState, "_read", read_late)
+    watcher = _Watcher()
+    calibrate(spec, watcher)
+    assert watcher.steps[0] == 8
+    assert (tmp_path / "a.gguf").read_bytes() == whole
+
+
+def test_state_that_somebody_removes(tinylm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = _spec(tinylm, str(tmp_path / "a.gguf"))
+    with pytest.raises(_Killed):
+        calibrate(spec, _Watcher(5))
+    read = ShareState._read
+
+    def read_late(self: ShareState, name: str) -> Any:
+        shutil.rmtree(tmp_path / STATE_FOLDER)
+        return read(self, name)
+
+    monkeypatch.setattr(ShareState, "_read", read_late)
+    with pytest.raises(InputError, match=r"hidden-0002/00000 was removed\. Start again"):
+        calibrate(spec, _Watcher())
+
+
 @pytest.mark.s3
 def test_stopped_on_s3(s3: Weed, s3_prefix: str, tinylm: str, whole: bytes) -> None:
     to = f"{s3_prefix}/a.gguf"

@@ -9,6 +9,7 @@ sums are there. The hidden states of a layer are removed when the next one is fi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,10 @@ from ggufactory.errors import InputError
 from ggufactory.storage import Store, open_store
 
 MAX_OBJECT_BYTES = 8 << 30
+
+
+class StateRemovedError(InputError):
+    """Somebody has removed what was there a moment ago."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,22 @@ class ShareState:
         # The states of a layer are removed after the sums of the next one are there, so a run that was killed in
         # between has both; one that has the sums of a layer has its states.
         return count if all(_hidden(count, group) in names for group in range(groups)) else 0
+
+    def resume(self, layers: int, groups: int, fill: Callable[[int], None]) -> int:
+        """What `finished` says, once `fill` has read that layer's states.
+
+        Workers of a run that was killed may live on for seconds, finish another layer, and remove what is being read:
+        then `fill` is called again, for that one.
+        """
+        while True:
+            finished = self.finished(layers, groups)
+            try:
+                fill(finished)
+            except StateRemovedError:
+                if self.finished(layers, groups) <= finished:
+                    raise
+            else:
+                return finished
 
     def collected(self, finished: int) -> Collected:
         """Of the first so many layers."""
@@ -88,7 +109,7 @@ class ShareState:
         where = f"{self.folder}/{name}"
         found = self._store.read(where, limit=MAX_OBJECT_BYTES)
         if found is None:
-            raise InputError(f"{self.uri}/{where} was removed", fix="Start again")
+            raise StateRemovedError(f"{self.uri}/{where} was removed", fix="Start again")
         return decode_arrays(found[0], f"{self.uri}/{where}")
 
     def _write(self, name: str, arrays: Arrays) -> None:

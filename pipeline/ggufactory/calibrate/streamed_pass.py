@@ -54,11 +54,7 @@ def run(
     groups = groups_of(chunks)
     size = group_size(chunks.shape[1])
     layers = model.layer_count
-    finished = state.finished(layers, len(groups))
-    collected = state.collected(finished)
-    if finished > layers:
-        return collected
-    steps = finished * len(groups)
+    steps = 0
     before = model.bytes_read
 
     def done(found: Collected, of: Collected) -> None:
@@ -68,7 +64,11 @@ def run(
         on_step(steps)
 
     with HiddenStates(hidden_bytes) as hidden, GroupThreads(min(threads, len(groups))) as each:
-        _fill(model, groups, hidden, state, finished)
+        finished = state.resume(layers, len(groups), lambda last: _fill(model, groups, hidden, state, last))
+        collected = state.collected(finished)
+        if finished > layers:
+            return collected
+        steps = finished * len(groups)
         on_step(steps)
         for layer in range(finished, layers):
 
@@ -100,7 +100,9 @@ def run(
 def _fill(
     model: StreamedModel, groups: list[torch.Tensor], hidden: HiddenStates, state: ShareState, finished: int
 ) -> None:
-    """With the first layer's input, or with what the last finished layer gave."""
+    """With the first layer's input, or with what the last finished layer gave; of all with the head, with nothing."""
+    if finished > model.layer_count:
+        return
     for shape in {(tokens.shape[0], tokens.shape[1]) for tokens in groups}:
         model.calls(*shape)
     if finished:

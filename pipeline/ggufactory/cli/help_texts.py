@@ -224,7 +224,8 @@ exit codes:
   1         unexpected
   2         the input or the request is wrong
   3         some spans failed; the same command resumes
-  4         the store or the cluster cannot be reached, or is full, or a GPU keeps failing
+  4         the store or the cluster cannot be reached, or is full;
+            a GPU keeps failing
   5         another run holds the lease of the target
   130, 143  stopped by a signal; the same command resumes
 """

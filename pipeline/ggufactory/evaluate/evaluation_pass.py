@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -31,7 +32,7 @@ class _Running:
     model: StreamedModel
     hidden: HiddenStates
     state: ShareState
-    finished: int
+    finished: int = 0
     """Layers."""
 
 
@@ -70,10 +71,10 @@ def run(
         for number, (name, model) in enumerate(zip(names, (source, *rungs), strict=True)):
             hidden = stack.enter_context(HiddenStates(hidden_bytes // len(names)))
             own = state.part(f"{number:03}")
-            running.append(_Running(name, model, hidden, own, own.finished(layers, len(groups))))
-            step(running[-1].finished)
-        for one in running:
-            _fill(one, groups)
+            one = _Running(name, model, hidden, own)
+            one.finished = own.resume(layers, len(groups), partial(_fill, one, groups))
+            running.append(one)
+            step(one.finished)
         kept.clear()
         for layer in range(layers):
             for one in running:
@@ -85,14 +86,14 @@ def run(
         return _compared(running, groups, each, step)
 
 
-def _fill(one: _Running, groups: Sequence[torch.Tensor]) -> None:
+def _fill(one: _Running, groups: Sequence[torch.Tensor], finished: int) -> None:
     """With the first layer's input, or with what the last finished layer gave."""
     for shape in {(tokens.shape[0], tokens.shape[1]) for tokens in groups}:
         one.model.calls(*shape)
-    if one.finished:
+    if finished:
         for number, tokens in enumerate(groups):
             shape_of = (*tokens.shape, one.model.width)
-            one.hidden.put(number, one.state.states(one.finished, number, shape_of, one.model.dtype))
+            one.hidden.put(number, one.state.states(finished, number, shape_of, one.model.dtype))
         return
     with one.model.embedding():
         for number, tokens in enumerate(groups):
