@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Iterator
 
@@ -90,5 +91,16 @@ def main() -> int:
     return 0
 
 
+def _main_until_enough() -> int:
+    """`| head` has read enough: nothing is wrong, and Python's last flush shall not fail either."""
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_main_until_enough())

@@ -213,3 +213,13 @@ def test_explain_names_the_instruction_set_of_each_type() -> None:
     assert set(gk.TENSOR_TYPES) < set(lines)
     assert lines["Q4_K"][0].startswith("cpu/")
     assert lines["I32"][0] == "none:"
+
+
+def test_a_reader_of_explain_that_has_enough() -> None:
+    command = [sys.executable, "-m", "ggufactory_kernels", "explain"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        assert running.stderr.read() == ""
+    assert running.returncode == 0
