@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 READY := $(VENV)/.ready
 SOURCES := $(shell find kernels -name '*.h' -o -name '*.cc' -o -name 'CMakeLists.txt')
 
-.PHONY: demo test tests test-gpu test-cuda-compile lint types parity bench bench-kernels bench-calibration bench-quality bench-gpu bench-gpu-operations clean
+.PHONY: demo test tests test-gpu test-cuda-compile lint types parity bench bench-kernels bench-calibration bench-quality bench-gpu bench-gpu-operations bench-gpu-compile clean
 
 demo: $(READY)  ## quantize the bundled model to a three-rung ladder in ./out
 	$(BIN)/ggufactory quantize tests/data/tinylm --to out --ladder Q8_0,Q6_K,Q4_K_M \
@@ -54,6 +54,9 @@ bench-gpu: $(READY)  ## verify and time every type and a ladder on this machine'
 
 bench-gpu-operations: $(READY)  ## minutes: count what every CUDA kernel executes for a weight, with no GPU
 	$(BIN)/python ops/benchmarks/gpu_operations.py
+
+bench-gpu-compile: $(READY)  ## minutes: registers, spills, stack and shared memory of every CUDA kernel, with no GPU
+	$(BIN)/python ops/benchmarks/gpu_compile.py
 
 # The constraints pin every release that the tests were run with; the build backend comes first, so
 # that the kernels are compiled in place and rebuilt when their sources change.
