@@ -22,14 +22,15 @@ THREADS = 2
 def main() -> None:
     asked = [(name, architecture) for name in KERNELS for architecture in ARCHITECTURES]
     with ThreadPoolExecutor(THREADS) as pool:
-        found = dict(zip(asked, pool.map(lambda one: next(report([KERNELS[one[0]]], one[1])), asked), strict=True))
+        reports = pool.map(lambda one: next(report([KERNELS[one[0]]], one[1])), asked)
+        found = dict(zip(asked, reports, strict=True))
     fused = sum(each.fma_instructions for each in found.values())
     record = Record("gpu-compile", "What the compiler says of the CUDA kernels")
     record.text(
-        f"NVRTC {compiler_version()}; {len(KERNELS)} kernels for {len(ARCHITECTURES)} architectures. Fused multiply-adds in all "
-        f"of their PTX: {fused}. A cell has the registers of a thread and, after a plus sign, the bytes that it spills; stack "
-        "(bytes of a thread, the arrays of a super-block) and shared memory (bytes of a thread block of 64) are the most of "
-        "all architectures."
+        f"NVRTC {compiler_version()}; {len(KERNELS)} kernels for {len(ARCHITECTURES)} architectures. Fused "
+        f"multiply-adds in all of their PTX: {fused}. A cell has the registers of a thread and, after a plus sign, the bytes that it "
+        "spills; stack (bytes of a thread, the arrays of a super-block) and shared memory (bytes of a thread block of "
+        "64) are the most of all architectures."
     )
     record.table(
         ("kernel", *ARCHITECTURES, "stack", "shared"),
