@@ -28,9 +28,9 @@ def main() -> None:
     record = Record("gpu-compile", "What the compiler says of the CUDA kernels")
     record.text(
         f"NVRTC {compiler_version()}; {len(KERNELS)} kernels for {len(ARCHITECTURES)} architectures. Fused "
-        f"multiply-adds in all of their PTX: {fused}. A cell has the registers of a thread and, after a plus sign, the bytes that it "
-        "spills; stack (bytes of a thread, the arrays of a super-block) and shared memory (bytes of a thread block of "
-        "64) are the most of all architectures."
+        f"multiply-adds in all of their PTX: {fused}. A cell has the registers of a thread and, after a plus sign, the "
+        "bytes that it spills; stack (bytes of a thread, the arrays of a super-block) and shared memory (bytes of a "
+        "thread block of 64) are the most of all architectures."
     )
     record.table(
         ("kernel", *ARCHITECTURES, "stack", "shared"),
