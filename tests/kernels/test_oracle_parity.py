@@ -52,6 +52,16 @@ def test_any_shape_thread_count_and_source(kernel_type: str, data: st.DataObject
     assert_parity(x, kernel_type, importance, wanted, threads=threads, isa=isa)
 
 
+@pytest.mark.parametrize("type_", ["Q2_K", "Q4_K", "Q5_K"])
+def test_a_sub_block_whose_scale_is_negative(type_: str) -> None:
+    """In row 2: weights of some importance beside far larger ones of none. The byte of the scale wraps, and what
+    becomes of it is another thing in each type."""
+    x, importance = make_weights("spikes", 198786, 35, 256), make_importance("some_zero", 198786, 256)
+    wanted = oracle.quantize_unless_aborted(x, type_, importance)
+    for isa in USABLE:
+        assert_parity(x, type_, importance, wanted, isa=isa)
+
+
 def test_threads_and_row_splits_change_nothing(kernel_type: str) -> None:
     columns, rows = 2304, 100  # some four units of work
     x, importance = make_weights("normal", 5, rows, columns), make_importance("random", 6, columns)

@@ -154,6 +154,14 @@ GK_LANE typename L::M quantize_affine_super_block(const typename L::F* x, const 
         scale = quantize_by_largest<L>(scales, scale_bytes);
         minimum = quantize_by_largest<L>(minima, minimum_bytes);
     }
+    // A group that has only weights of no importance beside a few may get a negative scale, whose byte wraps.
+    // The reference bounds those of Q5_K; those of Q4_K spill into their neighbours' bits.
+    if constexpr (Layout::kNumber == Q5_KLayout::kNumber) {
+        for (int j = 0; j < kAffineSubBlocks; ++j) {
+            scale_bytes[j] = L::at_most(scale_bytes[j], 63);
+            minimum_bytes[j] = L::at_most(minimum_bytes[j], 63);
+        }
+    }
     pack_six_bits<L>(scale_bytes, minimum_bytes, bytes + Layout::kSubScales);
     unpack_six_bits<L>(bytes + Layout::kSubScales, scale_bytes, minimum_bytes);
     const I half_scale = float_to_half<L>(scale), half_minimum = float_to_half<L>(minimum);
