@@ -60,6 +60,13 @@ GK_LANE typename L::M has_inverse(typename L::F inverse) {
     return L::abs(inverse) < L::floats(infinity());
 }
 
+// As inverse_or_zero; zero, too, for a scale that has none.
+template <class L>
+GK_LANE typename L::F finite_inverse(typename L::F scale) {
+    const typename L::F found = inverse_or_zero<L>(scale);
+    return L::select(has_inverse<L>(found), found, L::floats(0));
+}
+
 // The reference rounds by adding a half and cutting off; where the scale has no inverse its quants are zero.
 template <class L>
 struct Cutting {
@@ -198,8 +205,7 @@ struct Q8_0 : Q8_0Layout {
         using F = typename L::F;
         using I = typename L::I;
         const F scale = largest_magnitude<L, kBlock>(x) / L::floats(127);
-        const F found = inverse_or_zero<L>(scale);
-        const F inverse = L::select(has_inverse<L>(found), found, L::floats(0));
+        const F inverse = finite_inverse<L>(scale);
         const I half_scale = float_to_half<L>(scale);
         store_half<L>(half_scale, bytes + kScale);
         GK_UNROLL(32)

@@ -63,15 +63,8 @@ struct Q2_0 : Q2_0Layout {
     }
 };
 
-// What the weights are multiplied with. The reference rounds to a 64-bit integer and keeps the low half: what a
-// denormal scale makes infinite or NaN becomes a zero.
-template <class L>
-GK_LANE typename L::F ternary_inverse(typename L::F scale) {
-    const typename L::F found = inverse_or_zero<L>(scale);
-    return L::select(has_inverse<L>(found), found, L::floats(0));
-}
-
-// 0, 1 or 2 for -1, 0 or 1.
+// 0, 1 or 2 for -1, 0 or 1. The reference rounds to a 64-bit integer and keeps the low half: what a denormal scale
+// makes infinite or NaN becomes a zero, and so does what is multiplied with finite_inverse.
 template <class L>
 GK_LANE typename L::I ternary_digit(typename L::F f) {
     return round_half_away<L>(f) + L::ints(1);
@@ -83,7 +76,7 @@ struct TQ1_0 : TQ1_0Layout {
     static typename L::M quantize(const typename L::F* x, const typename L::F* /*importance*/,
                                   typename L::I* bytes) {
         const typename L::F scale = largest_magnitude<L, kBlock>(x);
-        const typename L::F inverse = ternary_inverse<L>(scale);
+        const typename L::F inverse = finite_inverse<L>(scale);
         const typename L::I half_scale = float_to_half<L>(scale);
         // Thirty-two bytes of five digits, sixteen of five, four of four: a byte's digits lie as many
         // weights apart as there are bytes in its group.
@@ -120,7 +113,7 @@ struct TQ2_0 : TQ2_0Layout {
                                   typename L::I* bytes) {
         using I = typename L::I;
         const typename L::F scale = largest_magnitude<L, kBlock>(x);
-        const typename L::F inverse = ternary_inverse<L>(scale);
+        const typename L::F inverse = finite_inverse<L>(scale);
         const I half_scale = float_to_half<L>(scale);
         GK_UNROLL(1)
         for (int byte = 0; byte < kBlock / 4; ++byte) {

@@ -22,7 +22,7 @@ from ggufactory.calibrate.record import CalibrationRecord, record_of
 from ggufactory.calibrate.sums import ImatrixFile
 from ggufactory.observe.console import tell
 from ggufactory.observe.numbers import counted, show_bytes
-from ggufactory.observe.tables import plain_table
+from ggufactory.observe.tables import fitting, plain_table
 
 _COLUMNS: dict[str, Callable[[TensorStatistics], str]] = {
     "layer>": lambda of: "-" if of.layer is None else str(of.layer),
@@ -42,7 +42,7 @@ _COLUMNS: dict[str, Callable[[TensorStatistics], str]] = {
 _FULL_WIDTH = 130
 """Characters that all columns take, with long names and large sums."""
 _LEFT_OUT = ("min>", "max>", "sd>", "columns>", "entropy>")
-"""Columns that narrower terminals do not get: folded numbers cannot be read."""
+"""Columns that narrower terminals do not get."""
 _THIN_SHOWN = 5
 
 
@@ -125,8 +125,7 @@ def as_json(read: ReadImatrix, statistics: ImatrixStatistics) -> dict[str, Any]:
 
 
 def _print_tensors(console: Console, statistics: ImatrixStatistics) -> None:
-    narrow = console.width < _FULL_WIDTH
-    columns = {title: show for title, show in _COLUMNS.items() if not narrow or title not in _LEFT_OUT}
+    columns = fitting(console, _COLUMNS, _FULL_WIDTH, _LEFT_OUT)
     table = plain_table(*columns)
     for of in statistics.tensors:
         table.add_row(*(show(of) for show in columns.values()))

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ggufactory.job.evaluation_job import Evaluated
 from ggufactory.observe.numbers import counted, show_bytes
-from ggufactory.observe.tables import plain_table
+from ggufactory.observe.tables import fitting, plain_table
 
 if TYPE_CHECKING:  # it computes with torch
     from ggufactory.evaluate.divergence import Quality
@@ -26,12 +26,11 @@ _FIGURES: dict[str, Callable[[Quality], str]] = {
 _FULL_WIDTH = 100
 """Characters that all columns take."""
 _LEFT_OUT = ("median>", "99 %>", "RMS Δp>")
-"""Columns that narrower terminals do not get: folded numbers cannot be read."""
+"""Columns that narrower terminals do not get."""
 
 
 def print_quality(console: Console, found: Evaluated) -> None:
-    narrow = console.width < _FULL_WIDTH
-    figures = {title: show for title, show in _FIGURES.items() if not narrow or title not in _LEFT_OUT}
+    figures = fitting(console, _FIGURES, _FULL_WIDTH, _LEFT_OUT)
     table = plain_table("rung", "size>", *figures)
     for name, rung in found.rungs.items():
         table.add_row(name, show_bytes(found.sizes[name]), *(show(rung) for show in figures.values()))

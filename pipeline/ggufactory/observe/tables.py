@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -18,10 +20,13 @@ from ggufactory.job.ladder_job import Result
 from ggufactory.observe.console import tell
 from ggufactory.observe.numbers import counted, show_bytes, show_core_time, show_seconds
 from ggufactory.observe.tally import Tally
-from ggufactory.plan.device_memory import HOST_BYTES
+from ggufactory.plan.device_memory import task_bytes
 from ggufactory.plan.plan import Plan, RungPlan
 from ggufactory.plan.processor_time import processor_seconds
 from ggufactory.publish.verify import Verdict
+
+Show = TypeVar("Show")
+"""What tells a column's value."""
 
 _VALUE_SHOWN = 60
 _ITEMS_SHOWN = 4
@@ -41,10 +46,8 @@ def print_plan(console: Console, plan: Plan) -> None:
         f"{counted(len(plan.spans), 'span')}; a worker needs {show_bytes(plan.worker_bytes)}; "
         f"about {show_core_time(processor_seconds(plan))} with AVX-512; plan {plan.fingerprint[:12]}",
     )
-    console.print(
-        f"on a GPU a worker needs {show_bytes(plan.worker_bytes + HOST_BYTES)}, and {show_bytes(plan.device_bytes)} "
-        "of the GPU's memory",
-    )
+    of_node = show_bytes(task_bytes(plan.worker_bytes, gpu_share=1))
+    console.print(f"on a GPU a worker needs {of_node}, and {show_bytes(plan.device_bytes)} of the GPU's memory")
     for note in plan.notes:
         tell(console, "note", "yellow", note)
 
@@ -150,6 +153,15 @@ def _print_facts(console: Console, facts: tuple[tuple[str, str], ...] | list[tup
 def _types(rung: RungPlan) -> str:
     counts = Counter(decision.type for decision in rung.decisions.values())
     return ", ".join(f"{kind} {count}" for kind, count in counts.most_common())
+
+
+def fitting(
+    console: Console, columns: Mapping[str, Show], full_width: int, left_out: Collection[str]
+) -> dict[str, Show]:
+    """All columns where the terminal has `full_width` characters, else those that are not `left_out`: folded numbers
+    cannot be read."""
+    narrow = console.width < full_width
+    return {title: show for title, show in columns.items() if not narrow or title not in left_out}
 
 
 def plain_table(*columns: str) -> Table:
